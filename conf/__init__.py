@@ -1,0 +1,1 @@
+"""Hydra configuration: the root and its groups."""
