@@ -99,7 +99,7 @@ def _run_experiment(config: "DictConfig") -> None:
     from hydra.utils import instantiate
 
     from . import configuration
-    from .reporting.finish import finish
+    from .finish import finish
     from .run import Run, folder_to_resume, is_main_process
 
     hydra_config = HydraConfig.get()

@@ -233,7 +233,9 @@ def _check_key(override: Override, base: DictConfig) -> None:
         if not isinstance(node, DictConfig) or part not in node:
             above = ".".join(key.split(".")[:depth])
             known = [f"{above}.{name}".lstrip(".") for name in node] if isinstance(node, DictConfig) else []
-            raise OctoberError(f"{key}: no such key{catalogue.did_you_mean(key, [k for k in known if k != '_target_'])}")
+            raise OctoberError(
+                f"{key}: no such key{catalogue.did_you_mean(key, [k for k in known if k != '_target_'])}"
+            )
         node = node._get_node(part)
 
 

@@ -59,7 +59,8 @@ class Run:
         self.config = config
         self.tracker = tracker
         self.finished: dict[str, Any] = {}
-        self.clean_resume = True
+        self.commit: str | None = None
+        self.clean = False
         self._lock: IO[str] | None = None
 
     def __enter__(self) -> "Run":
@@ -130,14 +131,16 @@ class Run:
         state = _read_state(self.folder)
         if state and state["config_hash"] != digest:
             raise OctoberError(f"resume={self.folder}: that run has another config; leave resume out to start anew")
-        commit, clean = current_commit()
-        if state:
-            self.clean_resume = state["commit"] == commit and state["clean"] == clean
+        self.commit, self.clean = current_commit()
+        if state:  # a run that two different commits made is nobody's clean result
+            self.clean = self.clean and state["clean"] and state["commit"] == self.commit
         else:
             started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-            state = {"config_hash": digest, "commit": commit, "clean": clean, "started": started, "seconds": 0.0}
+            state = {"config_hash": digest, "commit": self.commit, "started": started, "seconds": 0.0}
             write_whole(self.folder / "config.yaml", yaml.safe_dump(self.config, sort_keys=False))
-        write_whole(self.folder / "run.json", json.dumps({**state, "status": "unfinished"}, indent=2))
+        write_whole(
+            self.folder / "run.json", json.dumps({**state, "clean": self.clean, "status": "unfinished"}, indent=2)
+        )
 
     def _write_state(self, status: str) -> None:
         state = {**_read_state(self.folder), "status": status, "seconds": round(self.seconds, 3)}
@@ -187,7 +190,7 @@ def _read_state(folder: Path) -> dict[str, Any]:
 
 
 def _read_steps(path: Path) -> dict[str, Any]:
-    """Read finished steps; a last line cut short by a kill is dropped, and cut off, so that the next one starts clean."""
+    """Read finished steps; a last line cut short by a kill is cut off, so that the next one starts clean."""
     finished: dict[str, Any] = {}
     if not path.exists():
         return finished

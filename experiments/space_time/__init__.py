@@ -1,0 +1,1 @@
+"""Language Models Represent Space and Time (arXiv 2310.02207), table by table."""

@@ -1,0 +1,35 @@
+"""The house's conventions that no linter knows."""
+
+import re
+from pathlib import Path
+
+FIELDS = {"attention", "retrieval", "agents", "probing", "simulation", "evaluation"}
+
+
+def python_files(root: Path) -> list[Path]:
+    return [p for folder in ("src", "experiments", "benchmarks", "tests") for p in (root / folder).rglob("*.py")]
+
+
+def test_nobody_imports_src(root: Path) -> None:
+    pattern = re.compile(r"^\s*(import src\b|from src\b)", re.MULTILINE)
+    assert [str(p) for p in python_files(root) if pattern.search(p.read_text())] == []
+
+
+def test_src_imports_itself_relatively(root: Path) -> None:
+    pattern = re.compile(r"^\s*(import october\b|from october\b)", re.MULTILINE)
+    assert [str(p) for p in (root / "src").rglob("*.py") if pattern.search(p.read_text())] == []
+
+
+def test_every_paper_has_its_page_its_published_numbers_and_its_configs(root: Path) -> None:
+    for folder in (path for path in (root / "experiments").iterdir() if (path / "__init__.py").exists()):
+        assert (folder / "README.md").exists(), folder
+        assert (folder / "published.yaml").exists(), folder
+        configs = {path.stem for path in (root / "conf/experiment" / folder.name).glob("*.yaml")}
+        tables = {path.stem for path in folder.glob("*.py") if not path.stem.startswith("_")}
+        assert tables <= configs, f"{folder.name}: tables without a config"
+        assert (root / "notebooks" / f"{folder.name}.ipynb").exists(), folder
+
+
+def test_experiment_packages_are_empty(root: Path) -> None:
+    for path in (root / "experiments").glob("*/__init__.py"):
+        assert "import" not in path.read_text(), path
