@@ -1,0 +1,33 @@
+"""What a run leaves behind and how it is shown: records, claims, paper-versus-ours tables, figures, the report.
+
+The bottom layer of the package: it knows no paper, no model and no experiment.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .claims import decide
+    from .figures import save_figure
+    from .published import Published
+    from .records import Cell, ClaimResult, Record, Result, Row
+
+__all__ = ["Cell", "ClaimResult", "Published", "Record", "Result", "Row", "decide", "save_figure"]
+
+_HOMES = {
+    "Cell": "records",
+    "ClaimResult": "records",
+    "Published": "published",
+    "Record": "records",
+    "Result": "records",
+    "Row": "records",
+    "decide": "claims",
+    "save_figure": "figures",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its module on first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

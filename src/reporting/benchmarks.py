@@ -1,0 +1,208 @@
+"""Side-by-side measurements: ours against a peer, interleaved, in one run on one machine.
+
+A file of `benchmarks/` builds its cases and hands them to `run_benchmark`, which prints a table and writes
+`results/benchmarks/NAME.json`:
+
+    {"environment": {...}, "cases": [{"case", "ours", "peer", "unit", "ratio", "spread", "bar", "met"}]}
+
+`ratio` is the peer's time over ours, so that higher is better. A bar is either `>=5`, "at least 5 times as good as the
+peer" (ratio >= 5), or `<=1.05`, "at most 1.05 times the peer's cost" (1 / ratio <= 1.05).
+"""
+
+import gc
+import json
+import math
+import re
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ..errors import OctoberError
+from ..files import write_whole
+from .environment import commit, hardware, peak_memory_bytes, versions
+from .text import aligned
+
+LONG_RUN_SECONDS = 10.0  # a call that takes longer is repeated only so often:
+LONG_RUN_REPEATS = 3
+
+
+@dataclass(frozen=True)
+class Case:
+    """Two calls to time against each other.
+
+    Attributes:
+        name: What is measured, with its shape.
+        ours: Our call, complete (a CUDA one ends with a synchronisation).
+        peer: The peer's call for the same result.
+        bar: `>=5`, `<=1.05` (see the module), or None for a number without a bar.
+        unit: 's', or 'ms' to show milliseconds.
+        repeats: Timed calls of each, after one untimed; 3 where a call takes over 10 s.
+        check: Called with both results of the untimed calls; raises where they differ.
+        peer_settings: Version, threads and options of the peer, as favourable to it as a knowing user makes them.
+    """
+
+    name: str
+    ours: Callable[[], Any]
+    peer: Callable[[], Any]
+    bar: str | None = ">=5"
+    unit: Literal["s", "ms"] = "s"
+    repeats: int = 5
+    check: Callable[[Any, Any], None] | None = None
+    peer_settings: str = ""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Two numbers measured elsewhere (bytes, tokens per second), to compare under a bar.
+
+    Attributes:
+        name: What is measured.
+        ours: Our number.
+        peer: The peer's, or the formula's, or the bound's.
+        unit: Unit of both.
+        bar: As in `Case`.
+        better: Whether a lower number is better (cost: ratio = peer / ours) or a higher one (rate: ours / peer).
+        peer_settings: As in `Case`.
+    """
+
+    name: str
+    ours: float
+    peer: float
+    unit: str
+    bar: str | None = None
+    better: Literal["lower", "higher"] = "lower"
+    peer_settings: str = ""
+
+
+def run_benchmark(
+    name: str, cases: Sequence[Case | Measured], results: str | Path = Path("results/benchmarks")
+) -> list[dict[str, Any]]:
+    """Measure every case, print the table, write `results/NAME.json`, and return its cases.
+
+    Args:
+        name: Name of the file.
+        cases: What to measure, in order.
+        results: Folder of the file.
+
+    Raises:
+        OctoberError: A bar that is not `>=number` or `<=number`, fewer than one repeat, no case, or a doubled name.
+    """
+    _refuse(cases)
+    code, clean = commit()  # before the runs: these are the files that were imported
+    measured = []
+    for case in cases:
+        print(f"{name}: {case.name} ...", flush=True)
+        measured.append(_timed(case) if isinstance(case, Case) else _compared(case))
+    environment = {
+        "commit": code,
+        "clean": clean,
+        "hardware": hardware().model_dump(),
+        "versions": versions(),
+        "peak_memory_bytes": peak_memory_bytes(),
+        "measured_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "peer_settings": {case.name: case.peer_settings for case in cases},
+        "repeats": {entry["case"]: entry.pop("repeats") for entry in measured},
+    }
+    path = Path(results) / f"{name}.json"
+    write_whole(path, json.dumps({"environment": environment, "cases": measured}, indent=2) + "\n")
+    print(benchmark_table(measured), f"written: {path}", sep="\n\n")
+    return measured
+
+
+def benchmark_table(cases: Sequence[dict[str, Any]]) -> str:
+    """Return the cases of a benchmark as a Markdown table."""
+    header = ["case", "ours", "peer", "ratio", "spread", "bar", "met"]
+    rows = [
+        [
+            case["case"],
+            f"{case['ours']:.4g} {case['unit']}",
+            f"{case['peer']:.4g} {case['unit']}",
+            f"{case['ratio']:.2f}",
+            "{:.2f}–{:.2f}".format(*case["spread"]) if case["spread"] else "–",
+            case["bar"] or "–",
+            {True: "yes", False: "NO", None: "–"}[case["met"]],
+        ]
+        for case in cases
+    ]
+    return aligned(header, rows)
+
+
+def meets(bar: str, ratio: float) -> bool:
+    """Tell whether a ratio meets a bar: `>=5` asks ratio >= 5, `<=1.05` asks 1 / ratio <= 1.05."""
+    relation, number = _parsed(bar)
+    return ratio >= number if relation == ">=" else ratio > 0 and 1 / ratio <= number
+
+
+def _parsed(bar: str) -> tuple[str, float]:
+    match = re.fullmatch(r"\s*(>=|<=)\s*(\d+(?:\.\d*)?|\.\d+)\s*", bar)
+    if match is None:
+        raise OctoberError(f"bar {bar!r} is not of the form >=5 or <=1.05")
+    return match[1], float(match[2])
+
+
+def _refuse(cases: Sequence[Case | Measured]) -> None:
+    names = [case.name for case in cases]
+    if not names or len(set(names)) < len(names):
+        raise OctoberError(f"a benchmark needs cases of different names, got {names}")
+    for case in cases:
+        if case.bar is not None:
+            _parsed(case.bar)
+        if isinstance(case, Case) and case.repeats < 1:
+            raise OctoberError(f"case {case.name}: repeats={case.repeats} is less than 1")
+        if isinstance(case, Measured) and not (
+            case.ours > 0 and case.peer > 0 and math.isfinite(case.ours + case.peer)
+        ):
+            raise OctoberError(f"case {case.name}: {case.ours} and {case.peer} must be positive, finite numbers")
+
+
+def _timed(case: Case) -> dict[str, Any]:
+    """Warm up and check, then time both calls in turn, so that a slow minute of the machine hits both alike."""
+    (our_result, our_seconds), (peer_result, peer_seconds) = _call(case.ours), _call(case.peer)
+    if case.check is not None:
+        case.check(our_result, peer_result)
+    del our_result, peer_result
+    long = max(our_seconds, peer_seconds) > LONG_RUN_SECONDS
+    repeats = min(case.repeats, LONG_RUN_REPEATS) if long else case.repeats
+    pairs = [_pair(case, ours_first=turn % 2 == 0) for turn in range(repeats)]
+    ratios = [peer / ours for ours, peer in pairs]
+    scale = 1000.0 if case.unit == "ms" else 1.0
+    ours = statistics.median(ours for ours, _ in pairs)
+    peer = statistics.median(peer for _, peer in pairs)
+    entry = _entry(case, ours * scale, peer * scale, peer / ours, [min(ratios), max(ratios)])
+    return {**entry, "repeats": repeats}
+
+
+def _pair(case: Case, ours_first: bool) -> tuple[float, float]:
+    if ours_first:
+        ours = _call(case.ours)[1]
+        return ours, _call(case.peer)[1]
+    peer = _call(case.peer)[1]
+    return _call(case.ours)[1], peer
+
+
+def _call(function: Callable[[], Any]) -> tuple[Any, float]:
+    gc.collect()
+    started = time.perf_counter()
+    result = function()
+    return result, time.perf_counter() - started
+
+
+def _compared(case: Measured) -> dict[str, Any]:
+    ratio = case.peer / case.ours if case.better == "lower" else case.ours / case.peer
+    return {**_entry(case, case.ours, case.peer, ratio, None), "repeats": 1}
+
+
+def _entry(case: Case | Measured, ours: float, peer: float, ratio: float, spread: list[float] | None) -> dict[str, Any]:
+    return {
+        "case": case.name,
+        "ours": ours,
+        "peer": peer,
+        "unit": case.unit,
+        "ratio": ratio,
+        "spread": spread,
+        "bar": case.bar,
+        "met": None if case.bar is None else meets(case.bar, ratio),
+    }

@@ -1,0 +1,240 @@
+"""Our rows beside the published ones, claims and summaries: as plain data for the page, as Markdown everywhere else."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from .published import Published, PublishedRow, PublishedTable
+from .records import Cell, ClaimResult, Record, Row, Verdict
+from .text import NOTHING, aligned, cell_text, duration, number
+
+UNVERIFIED = "unverified"
+PUBLISHED_STATUS = {"run": "run", "paper_config": "config only", "not_run": "not run"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a table as it is shown: `source` says whose numbers these are."""
+
+    source: Literal["ours", "published"]
+    name: str
+    note: str
+    cells: list[str]
+    n: str
+    status: str
+
+
+@dataclass(frozen=True)
+class View:
+    """A table as it is shown."""
+
+    columns: list[str]
+    lines: list[Line]
+
+
+def view(record: Record, published: Published) -> View:
+    """Return our rows, each followed by the published row it stands beside, then the published rows not run here."""
+    groups: dict[str | None, list[Row]] = {}
+    for row in record.rows:
+        groups.setdefault(row.published, []).append(row)
+    pairs = {name: published.row(record.table, name) for name in groups if name is not None}
+    rest = _not_run(record, published, [row for _, row in pairs.values()])
+    columns = _all_columns(record, [row for _, row in [*pairs.values(), *rest]])
+    units = {column: _shared_unit(record.rows, column) for column in columns}
+    lines = []
+    for name, rows in groups.items():
+        lines += [_our_line(row, columns, units) for row in rows]
+        if name is not None:
+            lines.append(_published_line(*pairs[name], columns, "published"))
+    lines += [_published_line(table, row, columns, "not run") for table, row in rest]
+    headers = [f"{column} ({units[column]})" if units[column] else column for column in columns]
+    return View(headers, lines)
+
+
+def comparison(record: Record, published: Published) -> str:
+    """Return a record's table in Markdown, published rows in italics."""
+    shown = view(record, published)
+    rows = []
+    for line in shown.lines:
+        label = f"{line.name} ({line.note})" if line.note else line.name
+        rows.append([label if line.source == "ours" else f"*{label}*", *line.cells, line.n, line.status])
+    return aligned(["row", *shown.columns, "n", "status"], rows)
+
+
+def circumstances(record: Record) -> str:
+    """Return one line on how a record was made: size, machine, time, memory, code."""
+    gpu = f"{record.hardware.gpus} x {record.hardware.gpu}" if record.hardware.gpu else ""
+    machine = gpu or f"{record.hardware.cpu}, {record.hardware.threads} threads"
+    code = f"commit {record.commit[:10]}" if record.commit else "no commit"
+    tree = "" if record.clean else " with uncommitted changes"
+    seeds = f"{len(record.seeds)} seed{'s' * (len(record.seeds) != 1)}"
+    return (
+        f"size={record.size}, {seeds}, {machine}, {duration(record.wall_seconds)}, {code}{tree}, {record.started[:10]}"
+    )
+
+
+def claims_table(claims: Iterable[ClaimResult]) -> str:
+    """Return claims with their verdicts in Markdown; empty where there are none."""
+    rows = [
+        [f"**{claim.verdict}**", claim.statement, claim.where, evidence_text(claim), claim.reason] for claim in claims
+    ]
+    return aligned(["verdict", "claim", "where", "evidence", "why"], rows) if rows else ""
+
+
+def evidence_text(claim: ClaimResult) -> str:
+    """Return what was measured for a claim beside what the claim asks: `0.21 ± .02 (claim: > 0.15)`."""
+    measured = cell_text(claim.evidence)
+    return f"{measured} (claim: {claim.direction} {claim.margin:g})"
+
+
+def paper_claims(published: Published, records: Sequence[Record]) -> list[ClaimResult]:
+    """Return every claim of a paper as its table's best record judged it; 'not tested' where no record did."""
+    judged = {claim.name: claim for record in best_per_table(records) for claim in record.claims}
+    results = []
+    for claim in published.claims:
+        shared = claim.model_dump(include={"name", "statement", "where", "metric", "direction", "margin"})
+        missing = ClaimResult(
+            **shared, verdict="not tested at this scale", evidence=None, reason=f"no record of {claim.table} judged it"
+        )
+        results.append(judged.get(claim.name, missing))
+    return results
+
+
+def tally(claims: Sequence[ClaimResult]) -> str:
+    """Return `3 of 6 hold; does not hold: scale; undecided: prompts; not tested: unified`."""
+    if not claims:
+        return "no claims"
+    holding = _named(claims, "holds")
+    parts = [f"{len(holding)} of {len(claims)} hold"]
+    if failing := _named(claims, "does not hold"):
+        parts.append(f"**does not hold: {', '.join(failing)}**")
+    if undecided := _named(claims, "undecided"):
+        parts.append(f"undecided: {', '.join(undecided)}")
+    if untested := _named(claims, "not tested at this scale"):
+        parts.append(f"not tested: {', '.join(untested)}")
+    return "; ".join(parts)
+
+
+def best_per_table(records: Iterable[Record]) -> list[Record]:
+    """Return one record for each table: of the largest size, of those the newest."""
+    best: dict[str, Record] = {}
+    for record in sorted(records, key=lambda record: (("tiny", "small", "full").index(record.size), record.started)):
+        best[record.name] = record
+    return [best[name] for name in sorted(best)]
+
+
+def summary(published: Sequence[Published], records: Sequence[Record]) -> str:
+    """Return the README's table: for each paper its headline number, ours beside the published, and its claims."""
+    rows = []
+    for paper in published:
+        own = [record for record in records if record.paper == paper.paper]
+        if own:
+            rows.append(_summary_row(paper, own))
+    header = ["paper", "table", "ours", "run at", "published", "status", "claims"]
+    return aligned(header, rows) if rows else "No runs are recorded yet."
+
+
+def published_tables(published: Published) -> str:
+    """Return every table and figure of a paper in Markdown, with what becomes of it here and why."""
+    rows = [
+        [
+            f"{table.number}{'' if table.verified else f' ({UNVERIFIED})'}",
+            table.what,
+            f"`{table.experiment}`" if table.experiment else NOTHING,
+            PUBLISHED_STATUS[table.status],
+            table.why or NOTHING,
+        ]
+        for table in published.tables
+    ]
+    return aligned(["in the paper", "what", "experiment", "here", "why, or what differs"], rows)
+
+
+def headline(record: Record, published: Published) -> tuple[Row, str] | None:
+    """Return the row and column that stand for a record.
+
+    They are those that `headlines` names where the record has them; otherwise the first number of the first row
+    beside a published one, or of the first row.
+    """
+    wanted = published.headlines.get(record.table)
+    if wanted is not None:
+        for row in record.rows:
+            if row.name == wanted.row and wanted.column in row.cells:
+                return row, wanted.column
+    for row in sorted(record.rows, key=lambda row: row.published is None):
+        for column in record.columns:
+            if _is_number(row.cells.get(column)):
+                return row, column
+    return None
+
+
+def _summary_row(paper: Published, records: Sequence[Record]) -> list[str]:
+    best = best_per_table(records)
+    record = next((record for record in best if record.name == paper.headline), best[0])
+    title = f"[{paper.title}](experiments/{paper.paper}/README.md)"
+    claims = tally(paper_claims(paper, records))
+    run_at = f"{record.size}, {record.hardware.device}"
+    found = headline(record, paper)
+    if found is None:
+        return [title, record.table, NOTHING, run_at, NOTHING, NOTHING, claims]
+    row, column = found
+    ours = f"{row.name}, {column}: {cell_text(row.cells[column])}"
+    return [title, record.table, ours, run_at, _published_number(record, paper, row, column), row.status, claims]
+
+
+def _published_number(record: Record, paper: Published, row: Row, column: str) -> str:
+    if row.published is None:
+        return NOTHING
+    table, theirs = paper.row(record.table, row.published)
+    note = _note(table, theirs)
+    return f"{theirs.name}: {_plain(theirs.cells.get(column))} ({note})"
+
+
+def _not_run(
+    record: Record, published: Published, shown: Sequence[PublishedRow]
+) -> list[tuple[PublishedTable, PublishedRow]]:
+    pairs = [(table, row) for table in published.tables_of(record.table) for row in table.rows]
+    return [pair for pair in pairs if not any(pair[1] is row for row in shown)]
+
+
+def _all_columns(record: Record, rows: Iterable[PublishedRow]) -> list[str]:
+    theirs = (column for row in rows for column in row.cells)
+    return list(dict.fromkeys([*record.columns, *theirs]))
+
+
+def _shared_unit(rows: Iterable[Row], column: str) -> str | None:
+    units = {row.cells[column].unit for row in rows if column in row.cells and row.cells[column].value is not None}
+    return units.pop() if len(units) == 1 else None
+
+
+def _our_line(row: Row, columns: Sequence[str], units: dict[str, str | None]) -> Line:
+    cells = [cell_text(row.cells.get(column), unit=units[column] is None) for column in columns]
+    counts = sorted({cell.n for cell in row.cells.values() if cell.n is not None})
+    n = number(counts[0]) if len(counts) == 1 else f"{number(counts[0])}–{number(counts[-1])}" if counts else NOTHING
+    return Line("ours", row.name, "", cells, n, row.status)
+
+
+def _published_line(table: PublishedTable, row: PublishedRow, columns: Sequence[str], status: str) -> Line:
+    cells = [_plain(row.cells.get(column)) for column in columns]
+    return Line("published", row.name, _note(table, row), cells, NOTHING, status)
+
+
+def _note(table: PublishedTable, row: PublishedRow) -> str:
+    """Return where a published row stands, marked where the numbers, or the table's number, were not verified."""
+    if not row.verified:
+        return f"{table.number}, {UNVERIFIED}"
+    return table.number if table.verified else f"{table.number}, number of the table {UNVERIFIED}"
+
+
+def _plain(value: float | int | str | None) -> str:
+    """Return a published value as the paper prints it."""
+    if value is None:
+        return NOTHING
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _is_number(cell: Cell | None) -> bool:
+    return cell is not None and isinstance(cell.value, int | float) and not isinstance(cell.value, bool)
+
+
+def _named(claims: Iterable[ClaimResult], verdict: Verdict) -> list[str]:
+    return [claim.name for claim in claims if claim.verdict == verdict]
