@@ -34,10 +34,7 @@ def register_resolvers() -> None:
     """Register `${by_size:TINY,SMALL,FULL}`: the value for the root's `size`."""
 
     def by_size(tiny: Any, small: Any, full: Any, *, _root_: DictConfig) -> Any:
-        size = _root_.size
-        if size not in SIZES:
-            raise OctoberError(f"size={size}: not one of {', '.join(SIZES)}")
-        return {"tiny": tiny, "small": small, "full": full}[size]
+        return {"tiny": tiny, "small": small, "full": full}[_root_.size]
 
     OmegaConf.register_new_resolver("by_size", by_size, replace=True)
 
@@ -77,6 +74,7 @@ def composed(overrides: list[str]) -> DictConfig:
 
 def resolved(config: DictConfig) -> Config:
     """Return the config as plain values: interpolations resolved, a single `seed` turned into `seeds`."""
+    _check_value("size", config.size, Literal[SIZES])  # before `by_size` looks at it
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
         raise OctoberError(f"{missing[0]}: a value is needed; give {missing[0]}=…")
@@ -159,7 +157,7 @@ def _check_value(name: str, value: Any, annotation: Any) -> None:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join([name, *map(str, (part for part in first["loc"] if isinstance(part, int)))])
-        raise OctoberError(f"{where}={value}: {first['msg'][0].lower()}{first['msg'][1:]}") from error
+        raise OctoberError(f"{where}={first['input']}: {first['msg'][0].lower()}{first['msg'][1:]}") from error
 
 
 def _pydantic_config(annotation: Any) -> ConfigDict | None:
@@ -181,7 +179,6 @@ def _is_union(annotation: Any) -> bool:
 
 
 def _check_house_values(values: Config) -> None:
-    _check_value("size", values["size"], Literal[SIZES])
     _check_value("seeds", values["seeds"], list[int])
     _check_value("resume", values["resume"], bool | str)
     if not values["seeds"]:
