@@ -1,0 +1,55 @@
+"""What a network represents inside: activations of its layers, and probes that read places, times … from them.
+
+Shared by the papers on representations; it knows none of them.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .activations import Activations, cached_activations, extract
+    from .metrics import all_metrics, haversine_km, proximity_error, r2, spearman
+    from .prompt_tokens import text_spans
+    from .ridge import RidgeProbe
+    from .splits import Split, block_splits, cross_type_split, random_split
+
+__all__ = [
+    "Activations",
+    "RidgeProbe",
+    "Split",
+    "all_metrics",
+    "block_splits",
+    "cached_activations",
+    "cross_type_split",
+    "extract",
+    "haversine_km",
+    "proximity_error",
+    "r2",
+    "random_split",
+    "spearman",
+    "text_spans",
+]
+
+_HOMES = {
+    "Activations": "activations",
+    "RidgeProbe": "ridge",
+    "Split": "splits",
+    "all_metrics": "metrics",
+    "block_splits": "splits",
+    "cached_activations": "activations",
+    "cross_type_split": "splits",
+    "extract": "activations",
+    "haversine_km": "metrics",
+    "proximity_error": "metrics",
+    "r2": "metrics",
+    "random_split": "splits",
+    "spearman": "metrics",
+    "text_spans": "prompt_tokens",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its module on first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
