@@ -123,13 +123,19 @@ def best_per_table(records: Iterable[Record]) -> list[Record]:
     return [best[name] for name in sorted(best)]
 
 
-def summary(published: Sequence[Published], records: Sequence[Record]) -> str:
-    """Return the README's table: for each paper its headline number, ours beside the published, and its claims."""
+def summary(published: Sequence[Published], records: Sequence[Record], links: bool = False) -> str:
+    """Return for each paper its headline number, ours beside the published, and its claims, in Markdown.
+
+    Args:
+        published: The papers, in order; those without a record are left out.
+        records: Of any papers.
+        links: Whether a paper's title leads to its page, as in the README.
+    """
     rows = []
     for paper in published:
         own = [record for record in records if record.paper == paper.paper]
         if own:
-            rows.append(_summary_row(paper, own))
+            rows.append([_title(paper, links), *_summary_cells(paper, own)])
     header = ["paper", "table", "ours", "run at", "published", "status", "claims"]
     return aligned(header, rows) if rows else "No runs are recorded yet."
 
@@ -167,21 +173,25 @@ def headline(record: Record, published: Published) -> tuple[Row, str] | None:
     return None
 
 
-def _summary_row(paper: Published, records: Sequence[Record]) -> list[str]:
+def _title(paper: Published, links: bool) -> str:
+    return f"[{paper.title}](experiments/{paper.paper}/README.md)" if links else paper.paper
+
+
+def _summary_cells(paper: Published, records: Sequence[Record]) -> list[str]:
     best = best_per_table(records)
     record = next((record for record in best if record.name == paper.headline), best[0])
-    title = f"[{paper.title}](experiments/{paper.paper}/README.md)"
     claims = tally(paper_claims(paper, records))
     run_at = f"{record.size}, {record.hardware.device}"
     found = headline(record, paper)
     if found is None:
-        return [title, record.table, NOTHING, run_at, NOTHING, NOTHING, claims]
+        return [record.table, NOTHING, run_at, NOTHING, NOTHING, claims]
     row, column = found
     ours = f"{row.name}, {column}: {cell_text(row.cells[column])}"
-    return [title, record.table, ours, run_at, _published_number(record, paper, row, column), row.status, claims]
+    return [record.table, ours, run_at, published_number(record, paper, row, column), row.status, claims]
 
 
-def _published_number(record: Record, paper: Published, row: Row, column: str) -> str:
+def published_number(record: Record, paper: Published, row: Row, column: str) -> str:
+    """Return the number that the paper has in the place of ours, with where it stands; a dash where it has none."""
     if row.published is None:
         return NOTHING
     table, theirs = paper.row(record.table, row.published)
@@ -222,7 +232,7 @@ def _note(table: PublishedTable, row: PublishedRow) -> str:
     """Return where a published row stands, marked where the numbers, or the table's number, were not verified."""
     if not row.verified:
         return f"{table.number}, {UNVERIFIED}"
-    return table.number if table.verified else f"{table.number}, number of the table {UNVERIFIED}"
+    return table.number if table.verified else f"{table.number}, table number {UNVERIFIED}"
 
 
 def _plain(value: float | int | str | None) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from .records import Cell
 
 NOTHING = "–"
-NUMBERS_FROM = frozenset("0123456789+-.~<>[±–—− ")
+_NUMERIC = re.compile(r"\*?(>=|<=)?-?[\d.,]+(e[+-]\d+)?( ± [\d.,]+|–[\d.,]+| \[[^\]]+\])?( \S{1,8})?\*?")
 
 
 def number(value: float | int) -> str:
@@ -101,7 +101,7 @@ def _end(bound: float) -> str:
 
 def _is_numeric(texts: Sequence[str]) -> bool:
     filled = [text for text in texts if text not in ("", NOTHING)]
-    return bool(filled) and all(text.strip("*")[:1] in NUMBERS_FROM for text in filled)
+    return bool(filled) and all(_NUMERIC.fullmatch(text) for text in filled)
 
 
 def _width(text: str) -> int:
