@@ -19,10 +19,11 @@ from hydra.errors import HydraException
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, PositiveInt, TypeAdapter, ValidationError
 
 from . import catalogue
 from .errors import OctoberError
+from .tracking import LocalTracker
 
 HOUSE_KEYS = {"size", "seeds", "seed", "resume", "tracker", "hardware"}  # every run has them, used or not
 GROUP_KEYS = {"model", "encoder", "data"}  # null unless an experiment or the user chooses one
@@ -157,7 +158,8 @@ def _check_value(name: str, value: Any, annotation: Any) -> None:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join([name, *map(str, (part for part in first["loc"] if isinstance(part, int)))])
-        raise OctoberError(f"{where}={first['input']}: {first['msg'][0].lower()}{first['msg'][1:]}") from error
+        given = str(first["input"])
+        raise OctoberError(f"{where}={given}: {first['msg'][0].lower()}{first['msg'][1:]}") from error
 
 
 def _pydantic_config(annotation: Any) -> ConfigDict | None:
@@ -181,6 +183,8 @@ def _is_union(annotation: Any) -> bool:
 def _check_house_values(values: Config) -> None:
     _check_value("seeds", values["seeds"], list[int])
     _check_value("resume", values["resume"], bool | str)
+    _check_value("tracker", values["tracker"], LocalTracker)
+    _check_value("hardware.threads", values["hardware"]["threads"], PositiveInt | None)
     if not values["seeds"]:
         raise OctoberError("seeds=[]: give at least one seed")
 

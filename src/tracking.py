@@ -10,11 +10,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from .errors import OctoberError
 
 Metrics = Mapping[str, float | int | str | bool | None]
+Mode = Literal["auto", "online", "offline"]
 
 
 @dataclass(frozen=True)
@@ -62,10 +63,8 @@ class WandbTracker(LocalTracker):
         mode: 'auto' (online exactly when credentials are found), 'online' or 'offline'.
     """
 
-    def __init__(self, project: str = "october", entity: str | None = None, mode: str = "auto") -> None:
+    def __init__(self, project: str = "october", entity: str | None = None, mode: Mode = "auto") -> None:
         super().__init__()
-        if mode not in ("auto", "online", "offline"):
-            raise OctoberError(f"tracker.mode: {mode!r} is not one of auto, online, offline")
         self.project, self.entity, self.mode = project, entity, mode
         self._run: Any = None
 
@@ -75,7 +74,7 @@ class WandbTracker(LocalTracker):
         os.environ.setdefault("WANDB_SILENT", "true")
         import wandb
 
-        mode = self.mode
+        mode: str = self.mode
         if mode == "auto":
             mode = os.environ.get("WANDB_MODE") or ("online" if logged_in() else "offline")
         try:

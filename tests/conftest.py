@@ -45,11 +45,12 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def october(house: Path, tmp_path: Path) -> Command:
     """Run `python -m october` of the copy in an empty folder, as a user would."""
 
-    def run(*arguments: str, module: str = "october", **environment: str) -> "subprocess.CompletedProcess[str]":
+    def run(*arguments: str, module: str = "october", **environment: str | None) -> "subprocess.CompletedProcess[str]":
+        variables = {**os.environ, "PYTHONPATH": str(house), **environment}
         return subprocess.run(
             [sys.executable, "-m", module, *arguments],
             cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(house), **environment},
+            env={name: value for name, value in variables.items() if value is not None},
             capture_output=True,
             text=True,
             timeout=120,

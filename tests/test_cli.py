@@ -36,7 +36,7 @@ def test_listing_and_help_import_neither_torch_nor_hydra(october: Command) -> No
 def test_the_smallest_paper_runs_and_its_record_carries_the_verdict(october: Command, tmp_path: Path) -> None:
     done = october(COIN, LOCAL, "num_throws=400", "seeds=[3,4,5]")
     assert done.returncode == 0, done.stderr
-    assert "HOLDS" in done.stdout
+    assert "**holds**" in done.stdout
     run = only_run(tmp_path)
     record = json.loads((run / "record.json").read_text())
     assert record["claims"][0]["verdict"] == "holds"
@@ -85,8 +85,8 @@ def test_cfg_job_prints_the_config_and_runs_nothing(october: Command, tmp_path: 
         ([COIN, "num_throws=1,2"], "add -m"),
         ([COIN, "num_throws=[1"], "at input '[1'"),
         ([COIN, "tracker=wandbb"], "did you mean wandb?"),
-        ([COIN, "tracker.mode=fast"], "tracker.mode: 'fast' is not one of"),
-        ([COIN, "model=gemma3_270m"], "model: fairness takes no such argument"),
+        ([COIN, "tracker.mode=fast"], "tracker.mode=fast: input should be 'auto'"),
+        ([COIN, "hardware.threads=0"], "hardware.threads=0: input should be greater than 0"),
         ([COIN, "resume=nowhere"], "resume=nowhere: no run is there"),
     ],
 )
@@ -119,7 +119,7 @@ def test_resume_goes_on_after_the_last_finished_step(october: Command, tmp_path:
 
 
 def test_w_and_b_runs_offline_without_a_word_when_nobody_is_logged_in(october: Command, tmp_path: Path) -> None:
-    done = october(COIN, "size=tiny", WANDB_MODE="", WANDB_API_KEY="", NETRC=str(tmp_path / "no_netrc"))
+    done = october(COIN, "size=tiny", WANDB_MODE=None, WANDB_API_KEY=None, NETRC=str(tmp_path / "no_netrc"))
     assert done.returncode == 0, done.stderr
     assert "wandb" not in done.stderr.lower()
     assert list(only_run(tmp_path).glob("wandb/offline-run-*/run-*.wandb"))
