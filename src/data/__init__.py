@@ -4,18 +4,52 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .airports import Airports
+    from .cities import UsCities, WorldCities
+    from .entities import CsvEntities, EntityHandle, EntitySet, load_csv
+    from .land import coastline
     from .offline import find, licence, verified
+    from .people import WikipediaPeople
+    from .wordnet_people import WordNetPeople
+    from .world_models import PaperEntities
 
-_HOME = {
+__all__ = [
+    "Airports",
+    "CsvEntities",
+    "EntityHandle",
+    "EntitySet",
+    "PaperEntities",
+    "UsCities",
+    "WikipediaPeople",
+    "WordNetPeople",
+    "WorldCities",
+    "coastline",
+    "find",
+    "licence",
+    "load_csv",
+    "verified",
+]
+
+_HOMES = {
+    "Airports": "airports",
+    "CsvEntities": "entities",
+    "EntityHandle": "entities",
+    "EntitySet": "entities",
+    "PaperEntities": "world_models",
+    "UsCities": "cities",
+    "WikipediaPeople": "people",
+    "WordNetPeople": "wordnet_people",
+    "WorldCities": "cities",
+    "coastline": "land",
     "find": "offline",
     "licence": "offline",
+    "load_csv": "entities",
     "verified": "offline",
 }
 
-__all__ = ["find", "licence", "verified"]
-
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    """Import a public name from its module on first use."""
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOME[name]}", __name__), name)
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

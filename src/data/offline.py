@@ -67,7 +67,7 @@ class Package:
         return {path: pin for path, pin in self.files.items() if f"{path}/".startswith(f"{relative_path}/")}
 
     def root(self) -> Path | None:
-        """Return the folder that holds the files: the data folder's, else the installed one; None where neither does."""
+        """Return the folder that holds the files: the data folder's, else the installed one; else None."""
         places = [self.folder, _installed_root(self.distribution, self.version)]
         return next((place for place in places if place and self._is_whole(place)), None)
 

@@ -1,0 +1,177 @@
+"""The six entity sets of 'Language Models Represent Space and Time' in the layout of their public release.
+
+The authors' repository (github.com/wesg52/world-models, MIT) holds four of the CSV files under data/entity_datasets/;
+the historical figures and the headlines are made by its scripts from data sets that are downloaded apart. Nothing is
+redistributed here: give the folder in which the files lie.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ..errors import OctoberError
+from .entities import PLACE, EntityHandle, EntitySet, Kind, Targets, read_table, validate
+from .lives import century
+
+LICENCE = "Entity sets of Gurnee and Tegmark (arXiv 2310.02207), https://github.com/wesg52/world-models. Licence: MIT."
+# How New York's list, all in capitals, is written in prompts (the paper's normalisation).
+_LOWER = frozenset("AND OR OF THE A AT IN TO".split())
+_INITIALS = frozenset("FDNY NYCT YMCA LGA US NYC PS IS NYS UN NY EMS JCC NYU CC NYPD NYPA DHS".split())
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One file of the release: which of its columns say what.
+
+    Attributes:
+        file: The file's name.
+        kind: 'place' or 'time'.
+        targets: The columns to predict; a `…_date` is made of `date_column`, as a decimal year.
+        needs: The columns that must be there besides the targets.
+        name: Makes the names that stand in prompts.
+        split_key: Makes the blocks of the hold-out tests.
+        entity_type: A column, or a constant that is no column.
+        date_column: Where the date stands as text, if there is one.
+    """
+
+    file: str
+    kind: Kind
+    targets: Targets
+    needs: tuple[str, ...]
+    name: Callable[[pd.DataFrame], "pd.Series[str]"]
+    split_key: Callable[[pd.DataFrame], "pd.Series[str]"]
+    entity_type: str
+    date_column: str = ""
+
+
+class PaperEntities(EntityHandle):
+    """One of the paper's six sets; the release's own test split is in the column `is_test`.
+
+    Args:
+        name: 'world_places', 'us_places', 'nyc_places', 'art', 'historical_figures' or 'headlines'.
+        folder: Where the release's CSV files lie.
+    """
+
+    def __init__(self, name: str, folder: str) -> None:
+        if name not in LAYOUTS:
+            raise OctoberError(f"data.name={name}: allowed are {', '.join(LAYOUTS)}")
+        self.name = f"paper_{name}"
+        self.layout = LAYOUTS[name]
+        self.path = Path(folder).expanduser() / self.layout.file
+
+    def check(self) -> None:
+        """Raise `OctoberError` if the folder does not hold the set's file."""
+        if not self.path.is_file():
+            raise OctoberError(f"data.folder={self.path.parent}: holds no {self.path.name}, the file of {self.name}")
+
+    def _read(self) -> EntitySet:
+        self.check()
+        layout, table = self.layout, read_table(self.path)
+        missing = [column for column in (*layout.needs, "is_test") if column not in table]
+        if missing:
+            raise OctoberError(
+                f"{self.path}: no column {', '.join(map(repr, missing))}; has {', '.join(table.columns)}"
+            )
+        if layout.date_column:
+            table[layout.targets[0]] = decimal_year(table[layout.date_column])
+        entity_type = table[layout.entity_type] if layout.entity_type in table else layout.entity_type
+        columns = {"name": layout.name(table), "entity_type": entity_type, "is_test": _booleans(table, self.path)}
+        table = table.assign(**columns, source="world-models", licence=LICENCE)
+        frame = validate(table, layout.kind, layout.targets, str(self.path), unique_names=False)
+        return EntitySet(self.name, layout.kind, frame.assign(split_key=layout.split_key(frame)), layout.targets)
+
+
+def decimal_year(dates: Sequence[str] | "pd.Series[str]") -> "pd.Series[float]":
+    """Return ISO dates as decimal years: '2000-07-02' is 2000.5; what is no date becomes NaN."""
+    stamps = pd.to_datetime(pd.Series(dates), errors="coerce", format="ISO8601", utc=True)
+    days = np.where(stamps.dt.is_leap_year, 366.0, 365.0)
+    return stamps.dt.year + (stamps.dt.dayofyear - 1) / days
+
+
+def readable(name: str) -> str:
+    """Return a name in capitals as it is written in prompts: 'CITY COLLEGE OF NYC' is 'City College of NYC'."""
+    words = [
+        word if word in _INITIALS else word.lower() if word in _LOWER else word.capitalize() for word in name.split()
+    ]
+    return " ".join(words)
+
+
+def _booleans(table: pd.DataFrame, path: Path) -> "pd.Series[bool]":
+    wrong = ~table["is_test"].isin(["True", "False"])
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise OctoberError(f"{path}: row {row + 1}: is_test is {table['is_test'].iloc[row]!r}, not True or False")
+    return table["is_test"] == "True"
+
+
+def _column(name: str) -> Callable[[pd.DataFrame], "pd.Series[str]"]:
+    return lambda table: table[name].str.replace("_", " ")
+
+
+def _work(table: pd.DataFrame) -> "pd.Series[str]":
+    """Name a work with its maker, as the paper does: "Stephen King's The Stand"."""
+    possessive = np.where(table["creator"].str.endswith("s"), "'", "'s")
+    return table["creator"] + possessive + " " + table["title"]
+
+
+LAYOUTS: dict[str, Layout] = {
+    "world_places": Layout(
+        "world_place.csv",
+        "place",
+        PLACE,
+        ("name", "country", "entity_type"),
+        _column("name"),
+        _column("country"),
+        "entity_type",
+    ),
+    "us_places": Layout(
+        "us_place.csv",
+        "place",
+        PLACE,
+        ("name", "state_name", "entity_type"),
+        _column("name"),
+        _column("state_name"),
+        "entity_type",
+    ),
+    "nyc_places": Layout(
+        "nyc_place.csv",
+        "place",
+        PLACE,
+        ("name", "borough_name", "facility_t_name"),
+        lambda table: table["name"].map(readable),
+        _column("borough_name"),
+        "facility_t_name",
+    ),
+    "art": Layout(
+        "art.csv",
+        "time",
+        ("release_date",),
+        ("title", "creator", "release_date", "entity_type"),
+        _work,
+        lambda table: (table["release_date"] // 10 * 10).astype(int).astype(str) + "s",
+        "entity_type",
+        date_column="release_date",
+    ),
+    "historical_figures": Layout(
+        "historical_figure.csv",
+        "time",
+        ("death_year",),
+        ("name",),
+        _column("name"),
+        lambda table: table["death_year"].astype(int).map(century),
+        "historical_figure",
+    ),
+    "headlines": Layout(
+        "headline.csv",
+        "time",
+        ("publication_date",),
+        ("headline", "pub_date"),
+        _column("headline"),
+        lambda table: table["publication_date"].astype(int).astype(str),
+        "headline",
+        date_column="pub_date",
+    ),
+}
