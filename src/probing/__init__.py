@@ -8,21 +8,29 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .activations import Activations, cached_activations, extract
+    from .controls import NGramControl, nearest_neighbour
     from .metrics import all_metrics, haversine_km, proximity_error, r2, spearman
+    from .mlp import MLPProbe
+    from .principal_components import PrincipalComponents, component_predictions
     from .prompt_tokens import text_spans
     from .ridge import RidgeProbe
     from .splits import Split, block_splits, cross_type_split, random_split
 
 __all__ = [
     "Activations",
+    "MLPProbe",
+    "NGramControl",
+    "PrincipalComponents",
     "RidgeProbe",
     "Split",
     "all_metrics",
     "block_splits",
     "cached_activations",
+    "component_predictions",
     "cross_type_split",
     "extract",
     "haversine_km",
+    "nearest_neighbour",
     "proximity_error",
     "r2",
     "random_split",
@@ -32,14 +40,19 @@ __all__ = [
 
 _HOMES = {
     "Activations": "activations",
+    "MLPProbe": "mlp",
+    "NGramControl": "controls",
+    "PrincipalComponents": "principal_components",
     "RidgeProbe": "ridge",
     "Split": "splits",
     "all_metrics": "metrics",
     "block_splits": "splits",
     "cached_activations": "activations",
+    "component_predictions": "principal_components",
     "cross_type_split": "splits",
     "extract": "activations",
     "haversine_km": "metrics",
+    "nearest_neighbour": "controls",
     "proximity_error": "metrics",
     "r2": "metrics",
     "random_split": "splits",

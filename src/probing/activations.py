@@ -129,7 +129,8 @@ def extract(
     max_batch_tokens: int = DEFAULT_BATCH_TOKENS,
     position: Position = "last_entity_token",
     entity_spans: Sequence[Span] | None = None,
-    prefix_ids: Int[np.ndarray, "n prefix"] | None = None,
+    random_tokens: int = 0,
+    seed: int = 0,
     storage: Storage | None = None,
     progress: bool = True,
 ) -> Activations:
@@ -147,7 +148,8 @@ def extract(
         position: the entity's last token (the paper's choice for decoders), or the mean over the prompt's tokens
             (what sentence encoders use).
         entity_spans: characters of the entity in each text; without it the whole text.
-        prefix_ids: token ids between BOS and each text.
+        random_tokens: random token ids between BOS and each text, drawn anew for each.
+        seed: of the random ids.
         storage: number type on disk; by default the model's own, so nothing is lost.
         progress: show a bar.
 
@@ -161,7 +163,7 @@ def extract(
         raise OctoberError(f"storage={storage!r} is not one of {', '.join(_STORAGE)}")
     if position not in ("last_entity_token", "mean"):
         raise OctoberError(f"position={position!r} is not one of last_entity_token, mean")
-    tokens = tokenize_prompts(tokenizer, texts, entity_spans, prefix_ids)
+    tokens = tokenize_prompts(tokenizer, texts, entity_spans, random_tokens, seed)
     _check_lengths(model, tokens, texts)
     about = Activations(
         folder,
@@ -186,7 +188,8 @@ def cached_activations(
     *,
     position: Position = "last_entity_token",
     entity_spans: Sequence[Span] | None = None,
-    prefix_ids: Int[np.ndarray, "n prefix"] | None = None,
+    random_tokens: int = 0,
+    seed: int = 0,
     storage: Storage | None = None,
     max_batch_tokens: int = DEFAULT_BATCH_TOKENS,
     progress: bool = True,
@@ -203,14 +206,14 @@ def cached_activations(
         texts: see `extract`, like the remaining arguments.
         position: see `extract`.
         entity_spans: see `extract`.
-        prefix_ids: see `extract`.
+        random_tokens: see `extract`.
+        seed: see `extract`.
         storage: see `extract`.
         max_batch_tokens: see `extract`; not part of the hash.
         progress: see `extract`.
     """
-    prefix = None if prefix_ids is None else np.asarray(prefix_ids).tolist()
     spans = None if entity_spans is None else [list(span) for span in entity_spans]
-    name = content_hash([key, list(texts), spans, prefix, position, storage])
+    name = content_hash([key, list(texts), spans, random_tokens, seed, position, storage])
     folder = Path(cache_root) / name
     if (folder / "about.json").exists() and (found := Activations.open(folder)).complete:
         return found
@@ -223,7 +226,8 @@ def cached_activations(
         max_batch_tokens=max_batch_tokens,
         position=position,
         entity_spans=entity_spans,
-        prefix_ids=prefix_ids,
+        random_tokens=random_tokens,
+        seed=seed,
         storage=storage,
         progress=progress,
     )

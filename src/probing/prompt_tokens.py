@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 
 from ..errors import OctoberError
 
@@ -80,7 +80,8 @@ def tokenize_prompts(
     tokenizer: Any,
     texts: Sequence[str],
     entity_spans: Sequence[Span] | None = None,
-    prefix_ids: Int[np.ndarray, "n prefix"] | None = None,
+    random_tokens: int = 0,
+    seed: int = 0,
 ) -> PromptTokens:
     """Turn prompts into token ids as the tokenizer does, BOS included, and find each entity's last token.
 
@@ -89,56 +90,53 @@ def tokenize_prompts(
         texts: the prompts.
         entity_spans: first and one-past-last character of the entity in each prompt; without it the whole
             prompt is the entity.
-        prefix_ids: token ids put between BOS and each prompt.
+        random_tokens: random token ids put between BOS and each prompt, drawn anew for each.
+        seed: of the random ids.
 
     Raises:
         OctoberError: a slow tokenizer, a prompt without text, a span without a token, counts that differ.
     """
-    _check(tokenizer, texts, entity_spans, prefix_ids)
+    _check(tokenizer, texts, entity_spans)
     ids: list[np.ndarray] = []
-    positions = np.empty(len(texts), dtype=np.int64)
+    places = np.empty((len(texts), 2), dtype=np.int64)
     for first in range(0, len(texts), _CHUNK):
         chunk = list(texts[first : first + _CHUNK])
         encoded = tokenizer(chunk, return_offsets_mapping=True, return_attention_mask=False, padding=False)
-        for row, (tokens, offsets) in enumerate(
-            zip(encoded["input_ids"], encoded["offset_mapping"], strict=True), start=first
-        ):
+        ids += [np.asarray(tokens, dtype=np.int32) for tokens in encoded["input_ids"]]
+        for row, offsets in enumerate(encoded["offset_mapping"], start=first):
             span = entity_spans[row] if entity_spans is not None else (0, len(texts[row]))
-            touched = _touches(np.asarray(offsets, dtype=np.int64).reshape(-1, 2), span)
-            if not touched.any():
-                raise OctoberError(f"prompt {row} ({texts[row]!r}) has no token of its entity, characters {span}")
-            prefix = prefix_ids[row] if prefix_ids is not None else []
-            ids.append(_insert(np.asarray(tokens, dtype=np.int32), prefix, offsets))
-            positions[row] = np.flatnonzero(touched)[-1] + len(prefix)
+            places[row] = _first_and_last(np.asarray(offsets).reshape(-1, 2), span, row, texts[row])
+    if random_tokens:
+        drawn = _random_ids(tokenizer, max(tokens.max() for tokens in ids), (len(texts), random_tokens), seed)
+        ids = [np.insert(tokens, front, new) for tokens, front, new in zip(ids, places[:, 0], drawn, strict=True)]
     starts = np.concatenate([[0], np.cumsum([len(tokens) for tokens in ids])]).astype(np.int64)
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
-    return PromptTokens(np.concatenate(ids), starts, positions, pad_id)
+    return PromptTokens(np.concatenate(ids), starts, places[:, 1] + random_tokens, pad_id)
 
 
-def _check(tokenizer: Any, texts: Sequence[str], spans: Sequence[Span] | None, prefix: np.ndarray | None) -> None:
+def _check(tokenizer: Any, texts: Sequence[str], spans: Sequence[Span] | None) -> None:
     if not getattr(tokenizer, "is_fast", False):
         raise OctoberError(f"{type(tokenizer).__name__} is a slow tokenizer; finding the entity needs a fast one")
     if not texts:
         raise OctoberError("texts is empty: there is nothing to extract activations for")
-    for name, given in (("entity_spans", spans), ("prefix_ids", prefix)):
-        if given is not None and len(given) != len(texts):
-            raise OctoberError(f"{name} has {len(given)} rows but there are {len(texts)} texts")
+    if spans is not None and len(spans) != len(texts):
+        raise OctoberError(f"entity_spans has {len(spans)} rows but there are {len(texts)} texts")
 
 
-def _touches(offsets: Int[np.ndarray, "tokens 2"], span: Span) -> Bool[np.ndarray, " tokens"]:
+def _first_and_last(offsets: Int[np.ndarray, "tokens 2"], span: Span, row: int, text: str) -> tuple[int, int]:
+    """Return the first token that stands for text (special ones have no characters) and the span's last token."""
     start, end = offsets.T
-    touched: np.ndarray = (end > start) & (end > span[0]) & (start < span[1])
-    return touched
+    touched = np.flatnonzero((end > start) & (end > span[0]) & (start < span[1]))
+    if not len(touched):
+        raise OctoberError(f"prompt {row} ({text!r}) has no token of its entity, characters {span[0]} to {span[1]}")
+    return int(np.flatnonzero(end > start)[0]), int(touched[-1])
 
 
-def _insert(
-    tokens: Int[np.ndarray, " tokens"], prefix: Sequence[int] | np.ndarray, offsets: Sequence[Span]
-) -> Int[np.ndarray, " longer"]:
-    """Put `prefix` before the first token that stands for text, after the special ones in front."""
-    if not len(prefix):
-        return tokens
-    front = next(place for place, (start, end) in enumerate(offsets) if end > start)
-    return np.concatenate([tokens[:front], np.asarray(prefix, dtype=np.int32), tokens[front:]])
+def _random_ids(tokenizer: Any, largest: int, shape: tuple[int, int], seed: int) -> Int[np.ndarray, "n random"]:
+    """Draw ids from 100 (below stand control tokens) to the largest in use, as the official code; none special."""
+    candidates = np.setdiff1d(np.arange(min(100, largest), largest + 1), tokenizer.all_special_ids)
+    drawn: np.ndarray = np.random.default_rng(seed).choice(candidates, size=shape)
+    return drawn.astype(np.int32)
 
 
 def text_spans(before: str, entities: Sequence[str], after: str) -> tuple[list[str], list[Span]]:

@@ -22,7 +22,7 @@ from jaxtyping import Float
 
 from ..errors import OctoberError
 
-DEFAULT_PENALTIES: Float[np.ndarray, " penalties"] = np.logspace(0, 6, 25)
+DEFAULT_PENALTIES: Float[np.ndarray, " penalties"] = np.logspace(0, 7, 29)
 _BLOCK_BYTES = 24 << 20  # the allocator gives larger ones back to the system, and every block pays page faults
 _SAFE_LEVERAGE = 0.5  # below it float32 products (relative error 1e-6) move an LOO error by less than 1e-5
 

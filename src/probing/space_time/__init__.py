@@ -1,0 +1,50 @@
+"""Language Models Represent Space and Time (arXiv 2310.02207): what only this paper needs.
+
+Its prompts, its generalisation tests and its neurons; the probes and metrics are shared modules of `probing`.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .holdout import BlockScores, block_holdout, cross_type
+    from .neurons import (
+        Aligned,
+        Neuron,
+        ablated,
+        most_aligned,
+        neuron_activations,
+        neuron_cosines,
+        next_token_losses,
+        random_neurons,
+    )
+    from .prompts import PROMPTS, Prompt, prompt
+
+__all__ = [
+    "PROMPTS",
+    "Aligned",
+    "BlockScores",
+    "Neuron",
+    "Prompt",
+    "ablated",
+    "block_holdout",
+    "cross_type",
+    "most_aligned",
+    "neuron_activations",
+    "neuron_cosines",
+    "next_token_losses",
+    "prompt",
+    "random_neurons",
+]
+
+_HOMES = {
+    **dict.fromkeys(("PROMPTS", "Prompt", "prompt"), "prompts"),
+    **dict.fromkeys(("BlockScores", "block_holdout", "cross_type"), "holdout"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its module on first use."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES.get(name, 'neurons')}", __name__), name)
