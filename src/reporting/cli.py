@@ -109,7 +109,8 @@ def _report(results: Path, outputs: Path, page: Path) -> None:
     write_whole(page, render(published, kept, runs, results / "benchmarks"))
     written = write_markdown(page.parent, published, kept, runs)
     for title, entries in (("Recorded", kept), ("Your runs", runs)):
-        print(f"{title}\n\n{summary(list(published.values()), [entry.record for entry in entries])}\n")
+        if entries or (title == "Recorded" and not runs):
+            print(f"{title}\n\n{summary(list(published.values()), [entry.record for entry in entries])}\n")
     print(f"tables: {', '.join(map(str, written)) or 'none'}\npage:   {page.resolve()}")
 
 

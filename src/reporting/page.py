@@ -97,6 +97,7 @@ def render(
         verdicts=VERDICTS,
         interval_plot=interval_plot,
         evidence_text=tables.evidence_text,
+        numbered=tables.numbered,
         statuses=tables.PUBLISHED_STATUS,
     )
     environment.filters["capitalize_first"] = lambda sentence: sentence[:1].upper() + sentence[1:]
@@ -180,7 +181,8 @@ def _paper(published: Published, kept: Sequence[Entry], runs: Sequence[Entry]) -
 
 def _section(label: str, record: Record, published: Published) -> str:
     table = tables.comparison(record, published)
-    return f"## {label} `{record.name}`\n\n{table}\n\nRun: {tables.circumstances(record)}."
+    captions = "".join(f"- {tables.beside(entry)}\n" for entry in published.tables_of(record.table))
+    return f"## {label} `{record.name}`\n\n{captions}\n{table}\n\nRun: {tables.circumstances(record)}."
 
 
 def _judging(published: Published, kept: Sequence[Entry], runs: Sequence[Entry]) -> list[Record]:
@@ -196,12 +198,14 @@ def _headline(published: Published, records: Sequence[Record]) -> dict[str, str]
     if record is None or found is None:
         return None
     row, column = found
+    theirs, whose = tables.published_number(record, published, row, column)
     return {
         "ours": text.cell_text(row.cells[column]),
         "row": row.name,
         "column": column,
         "run_at": f"{record.name}, size={record.size}, {record.hardware.device}",
-        "published": tables.published_number(record, published, row, column),
+        "published": theirs,
+        "whose": whose,
         "status": row.status,
     }
 

@@ -17,6 +17,7 @@ from ..errors import OctoberError
 from .published import Published
 from .records import Record
 from .tables import (
+    beside,
     best_per_table,
     circumstances,
     claims_table,
@@ -61,7 +62,9 @@ def table_block(published: Published, table: str, records: Sequence[Record]) -> 
     ]
     if not chosen:
         return f"Not recorded yet: `october experiment={name}` runs it."
-    return "\n\n".join(f"{comparison(record, published)}\n\nRun: {circumstances(record)}." for record in chosen)
+    captions = "\n".join(f"- {beside(entry)}" for entry in published.tables_of(table))
+    shown = [f"{comparison(record, published)}\n\nRun: {circumstances(record)}." for record in chosen]
+    return "\n\n".join(part for part in [captions, *shown] if part)
 
 
 def claims_block(published: Published, records: Sequence[Record]) -> str:

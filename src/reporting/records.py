@@ -53,14 +53,11 @@ class Cell(Strict):
     @field_validator("interval", mode="before")
     @classmethod
     def _finite_bounds(cls, interval: Any) -> Any:
-        if interval is None or isinstance(interval, str) or len(interval) != 2:
-            return interval
-        low, high = (_plain(bound) for bound in interval)
-        if (
-            low == math.inf
-            or high == -math.inf
-            or any(isinstance(bound, float) and bound != bound for bound in (low, high))
-        ):
+        try:
+            low, high = (_plain(bound) for bound in interval)
+        except (TypeError, ValueError):
+            return interval  # None, or nothing of two parts: pydantic says what is wrong
+        if low == math.inf or high == -math.inf or low != low or high != high:  # NaN is what differs from itself
             return None
         return (None if low == -math.inf else low, None if high == math.inf else high)
 

@@ -56,7 +56,7 @@ def comparison(record: Record, published: Published) -> str:
     shown = view(record, published)
     rows = []
     for line in shown.lines:
-        label = f"{line.name} ({line.note})" if line.note else line.name
+        label = f"{line.name}, {line.note}" if line.note else line.name
         rows.append([label if line.source == "ours" else f"*{label}*", *line.cells, line.n, line.status])
     return aligned(["row", *shown.columns, "n", "status"], rows)
 
@@ -82,9 +82,20 @@ def claims_table(claims: Iterable[ClaimResult]) -> str:
 
 
 def evidence_text(claim: ClaimResult) -> str:
-    """Return what was measured for a claim beside what the claim asks: `0.21 ± .02 (claim: > 0.15)`."""
-    measured = cell_text(claim.evidence)
+    """Return what was measured for a claim beside what it asks: `0.21 ± .02 (claim: > 0.15)`."""
+    measured = cell_text(claim.evidence) if claim.evidence else "not measured"
     return f"{measured} (claim: {claim.direction} {claim.margin:g})"
+
+
+def beside(table: PublishedTable) -> str:
+    """Return one line on a published table that ours stands beside, and on what differs."""
+    differs = f" What differs: {table.why}" if table.why else ""
+    return f"{numbered(table)}: {table.what}.{differs}"
+
+
+def numbered(table: PublishedTable) -> str:
+    """Return a published table's number, marked where it was not verified."""
+    return table.number if table.verified else f"{table.number} (number {UNVERIFIED})"
 
 
 def paper_claims(published: Published, records: Sequence[Record]) -> list[ClaimResult]:
@@ -144,7 +155,7 @@ def published_tables(published: Published) -> str:
     """Return every table and figure of a paper in Markdown, with what becomes of it here and why."""
     rows = [
         [
-            f"{table.number}{'' if table.verified else f' ({UNVERIFIED})'}",
+            numbered(table),
             table.what,
             f"`{table.experiment}`" if table.experiment else NOTHING,
             PUBLISHED_STATUS[table.status],
@@ -187,16 +198,16 @@ def _summary_cells(paper: Published, records: Sequence[Record]) -> list[str]:
         return [record.table, NOTHING, run_at, NOTHING, NOTHING, claims]
     row, column = found
     ours = f"{row.name}, {column}: {cell_text(row.cells[column])}"
-    return [record.table, ours, run_at, published_number(record, paper, row, column), row.status, claims]
+    theirs = "{} ({})".format(*published_number(record, paper, row, column)) if row.published else NOTHING
+    return [record.table, ours, run_at, theirs, row.status, claims]
 
 
-def published_number(record: Record, paper: Published, row: Row, column: str) -> str:
-    """Return the number that the paper has in the place of ours, with where it stands; a dash where it has none."""
+def published_number(record: Record, paper: Published, row: Row, column: str) -> tuple[str, str]:
+    """Return the number that the paper has in the place of ours, and whose it is: ('0.881', 'Llama-2-7B, Table 2')."""
     if row.published is None:
-        return NOTHING
+        return NOTHING, "the paper has no such row"
     table, theirs = paper.row(record.table, row.published)
-    note = _note(table, theirs)
-    return f"{theirs.name}: {_plain(theirs.cells.get(column))} ({note})"
+    return _plain(theirs.cells.get(column)), f"{theirs.name}, {_note(table, theirs)}"
 
 
 def _not_run(
@@ -229,10 +240,8 @@ def _published_line(table: PublishedTable, row: PublishedRow, columns: Sequence[
 
 
 def _note(table: PublishedTable, row: PublishedRow) -> str:
-    """Return where a published row stands, marked where the numbers, or the table's number, were not verified."""
-    if not row.verified:
-        return f"{table.number}, {UNVERIFIED}"
-    return table.number if table.verified else f"{table.number}, table number {UNVERIFIED}"
+    """Return where a published row stands, marked where its numbers were not verified."""
+    return table.number if row.verified else f"{table.number}, {UNVERIFIED}"
 
 
 def _plain(value: float | int | str | None) -> str:

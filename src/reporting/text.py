@@ -40,12 +40,6 @@ def cell_text(cell: Cell | None, unit: bool = True) -> str:
     return f"{text} {cell.unit}" if unit and cell.unit else text
 
 
-def interval_text(cell: Cell) -> str:
-    """Return a cell's interval as `[0.61, 0.72]`."""
-    low, high = cell.bounds
-    return f"[{_end(low)}, {_end(high)}]"
-
-
 def aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table whose columns also line up as plain text; columns of numbers stand to the right."""
     table = [[escape(text) for text in row] for row in (header, *rows)]

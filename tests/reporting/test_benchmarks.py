@@ -1,0 +1,142 @@
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from october.errors import OctoberError
+from october.reporting import benchmarks
+from october.reporting.benchmarks import Case, Measured, benchmark_table, meets, run_benchmark
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that stands still, but for the calls that `takes` makes; it also notes who was called."""
+
+    class Clock:
+        now = 0.0
+        calls: list[str]
+
+        def takes(self, who, *seconds):
+            left = list(seconds)
+
+            def call():
+                self.calls.append(who)
+                self.now += left.pop(0) if len(left) > 1 else left[0]
+                return f"result of {who}"
+
+            return call
+
+    clock = Clock()
+    clock.calls = []
+    monkeypatch.setattr(benchmarks.time, "perf_counter", lambda: clock.now)
+    return clock
+
+
+def test_median_of_interleaved_repeats_after_a_warm_up(clock, tmp_path):
+    case = Case("c", clock.takes("ours", 9, 1, 2, 3, 4, 100), clock.takes("peer", 9, 10, 30, 20, 50, 40), bar=">=5")
+    (entry,) = run_benchmark("b", [case], tmp_path)
+    assert clock.calls[:2] == ["ours", "peer"]
+    assert clock.calls[2:] == ["ours", "peer", "peer", "ours"] * 2 + ["ours", "peer"]
+    assert entry == {
+        "case": "c",
+        "ours": 3.0,
+        "peer": 30.0,
+        "unit": "s",
+        "ratio": 10.0,
+        "spread": [0.4, 15.0],
+        "bar": ">=5",
+        "met": True,
+    }
+
+
+@pytest.mark.parametrize(("seconds", "repeats"), [(10.0, 5), (10.1, 3)])
+def test_long_runs_are_repeated_less(clock, tmp_path, seconds, repeats):
+    run_benchmark("b", [Case("c", clock.takes("ours", 1), clock.takes("peer", seconds))], tmp_path)
+    assert clock.calls.count("peer") == 1 + repeats
+    written = json.loads((tmp_path / "b.json").read_text())
+    assert written["environment"]["repeats"] == {"c": repeats}
+
+
+def test_the_file_is_as_designed(clock, tmp_path, capsys):
+    cases = [
+        Case(
+            "fast",
+            clock.takes("ours", 0.001),
+            clock.takes("peer", 0.004),
+            unit="ms",
+            peer_settings="peer 1.0, 2 threads",
+        ),
+        Measured("bytes", 120, 100, "B", bar="<=1.2"),
+        Measured("rate", 95.0, 100.0, "tokens/s", bar=">=.9", better="higher"),
+        Measured("note", 1.0, 2.0, "s"),
+    ]
+    returned = run_benchmark("b", cases, tmp_path)
+    written = json.loads((tmp_path / "b.json").read_text())
+    assert set(written) == {"environment", "cases"}
+    assert written["cases"] == returned
+    for case in written["cases"]:
+        assert list(case) == ["case", "ours", "peer", "unit", "ratio", "spread", "bar", "met"]
+    assert [case["met"] for case in returned] == [False, True, True, None]
+    assert returned[0]["ours"] == pytest.approx(1.0)
+    assert returned[1]["ratio"] == pytest.approx(100 / 120)
+    assert returned[2]["ratio"] == pytest.approx(0.95)
+    environment = written["environment"]
+    assert environment["peer_settings"]["fast"] == "peer 1.0, 2 threads"
+    assert {"commit", "clean", "hardware", "versions", "peak_memory_bytes"} <= set(environment)
+    assert benchmark_table(returned) in capsys.readouterr().out
+
+
+def test_table(clock, tmp_path):
+    cases = [
+        Case("fast", clock.takes("ours", 1), clock.takes("peer", 4)),
+        Measured("bytes", 120, 100, "B"),
+    ]
+    assert benchmark_table(run_benchmark("b", cases, tmp_path)).splitlines() == [
+        "| case  |  ours |  peer | ratio |    spread | bar | met |",
+        "| ----- | ----: | ----: | ----: | --------: | --: | --- |",
+        "| fast  |   1 s |   4 s |  4.00 | 4.00–4.00 | >=5 | NO  |",
+        "| bytes | 120 B | 100 B |  0.83 |         – |   – | –   |",
+    ]
+
+
+def test_the_check_sees_both_results_before_timing(clock, tmp_path):
+    def check(ours, peer):
+        assert (ours, peer) == ("result of ours", "result of peer")
+        assert clock.calls == ["ours", "peer"]
+        raise AssertionError("they differ")
+
+    with pytest.raises(AssertionError, match="they differ"):
+        run_benchmark("b", [Case("c", clock.takes("ours", 1), clock.takes("peer", 1), check=check)], tmp_path)
+    assert not (tmp_path / "b.json").exists()
+
+
+@settings(deadline=None, max_examples=100)
+@given(ratio=st.floats(0.01, 100), number=st.floats(0.01, 100))
+def test_bars(ratio, number):
+    assert meets(f">={number:.6f}", ratio) == (ratio >= float(f"{number:.6f}"))
+    assert meets(f"<= {number:.6f}", ratio) == (1 / ratio <= float(f"{number:.6f}"))
+
+
+@pytest.mark.parametrize("bar", ["", "5", "> 5", ">=five", "==5", ">=5; import os", ">=-1", "<=1e400", ">=."])
+def test_other_bars_are_refused_before_anything_runs(clock, tmp_path, bar):
+    with pytest.raises(OctoberError, match=r"is not of the form >=5 or <=1\.05"):
+        run_benchmark("b", [Case("c", clock.takes("ours", 1), clock.takes("peer", 1), bar=bar)], tmp_path)
+    assert clock.calls == []
+
+
+@pytest.mark.parametrize(
+    "cases",
+    [
+        [],
+        [Measured("same", 1, 1, "s"), Measured("same", 1, 1, "s")],
+        [Measured("zero", 0, 1, "s")],
+        [Measured("nan", 1, float("nan"), "s")],
+        [Measured("inf", float("inf"), 1, "s")],
+        [Case("c", int, int, repeats=0)],
+    ],
+)
+def test_impossible_cases_are_refused(cases, tmp_path):
+    with pytest.raises(OctoberError) as caught:
+        run_benchmark("b", cases, tmp_path)
+    assert "\n" not in str(caught.value)

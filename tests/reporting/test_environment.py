@@ -1,0 +1,100 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from october.reporting import environment
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A git checkout with one committed source file, a committed record and a page."""
+    for name in ("src/a.py", "results/coin/t.cpu.full.json", "README.md"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("1")
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-qm", "first")
+    return tmp_path
+
+
+def git(folder, *arguments):
+    who = {"GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b", "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@b"}
+    command = ["git", "-c", "core.hooksPath=/dev/null", *arguments]
+    done = subprocess.run(command, cwd=folder, env={**os.environ, **who}, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_a_clean_checkout(checkout):
+    assert environment.commit(checkout / "src") == (git(checkout, "rev-parse", "HEAD"), True)
+
+
+@pytest.mark.parametrize("name", ["src/a.py", "src/new.py", "conf/new.yaml"])
+def test_changed_and_new_code_is_not_clean(checkout, name):
+    (checkout / name).parent.mkdir(exist_ok=True)
+    (checkout / name).write_text("2")
+    assert environment.commit(checkout / "src")[1] is False
+
+
+@pytest.mark.parametrize("name", ["results/coin/t.cpu.full.json", "results/coin/new.json", "README.md", "docs/new.md"])
+def test_records_and_pages_leave_the_code_clean(checkout, name):
+    (checkout / name).parent.mkdir(exist_ok=True)
+    (checkout / name).write_text("2")
+    assert environment.commit(checkout / "src")[1] is True
+
+
+def test_no_checkout(tmp_path):
+    assert environment.commit(tmp_path) == (None, False)
+
+
+def test_a_package_installed_below_a_checkout_is_not_its_code(checkout):
+    installed = checkout / ".venv" / "october"
+    installed.mkdir(parents=True)
+    (installed / "a.py").write_text("1")
+    assert environment.commit(installed) == (None, False)
+
+
+def test_a_checkout_without_a_commit(tmp_path):
+    (tmp_path / "a.py").write_text("1")
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", ".")
+    assert environment.commit(tmp_path) == (None, False)
+
+
+def test_no_git(checkout, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert environment.commit(checkout / "src") == (None, False)
+
+
+def test_hardware_is_this_machine():
+    found = environment.hardware()
+    assert found.cores == len(os.sched_getaffinity(0))
+    assert found.threads == torch.get_num_threads()
+    total = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal"))
+    assert found.memory_bytes == int(total.split()[1]) * 1024
+    assert found.cpu
+    assert (found.gpu is None) == (found.gpus == 0)
+
+
+@pytest.mark.parametrize(("wanted", "threads"), [("3", 3), ("", None), ("0", None), ("many", None)])
+def test_threads_without_torch(monkeypatch, wanted, threads):
+    monkeypatch.delitem(sys.modules, "torch")
+    monkeypatch.setenv("OMP_NUM_THREADS", wanted)
+    assert environment.threads() == (threads or len(os.sched_getaffinity(0)))
+
+
+def test_versions_name_what_is_installed():
+    found = environment.versions()
+    assert found["torch"] == torch.__version__
+    assert found["python"].startswith(f"{sys.version_info.major}.{sys.version_info.minor}")
+
+
+def test_peak_memory_counts_children():
+    before = environment.peak_memory_bytes()
+    wanted = before + 64 * 2**20
+    subprocess.run([sys.executable, "-c", f"x = b'1' * {wanted}"], check=True)
+    assert wanted < environment.peak_memory_bytes() < wanted + 200 * 2**20
