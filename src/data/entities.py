@@ -177,13 +177,15 @@ def read_table(path: Path) -> pd.DataFrame:
         OctoberError: No file, no table in it, not UTF-8.
     """
     try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except OSError as error:
         raise OctoberError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise OctoberError(f"{path}: not UTF-8 text (byte {error.start}: {error.object[error.start]:#04x})") from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise OctoberError(f"{path}: not a CSV table ({str(error).strip()})") from error
+    if not isinstance(frame.index, pd.RangeIndex):  # pandas took the first column for labels
+        raise OctoberError(f"{path}: the rows have more cells than the header ({_listed(frame)})")
     return frame.rename(columns=str.strip)
 
 
@@ -204,18 +206,34 @@ def validate(frame: pd.DataFrame, kind: Kind, targets: Targets, label: str, uniq
     _check_columns(frame, kind, targets, label)
     frame = frame.reset_index(drop=True)
     frame["name"] = frame["name"].map(lambda name: name.strip() if isinstance(name, str) else "")
-    _refuse(frame, frame["name"] == "", "name", label, "empty")
+    refuse_rows(frame, frame["name"] == "", "name", label, "empty")
     for target in targets:
         frame[target] = _numeric(frame, target, label)
     if unique_names:
-        _refuse(frame, frame["name"].duplicated(), "name", label, "a name that stands further up already")
+        refuse_rows(frame, frame["name"].duplicated(), "name", label, "a name that stands further up already")
     for column in IMPORTANCE:
         if column in frame:
-            frame[column] = pd.to_numeric(frame[column], errors="coerce").fillna(0.0)
+            frame[column] = _counts(frame, column, label)
     for column in TEXT_COLUMNS:
         if column not in frame:
             frame[column] = kind if column == "entity_type" else ""
     return frame
+
+
+def require_columns(frame: pd.DataFrame, columns: Sequence[str], label: str) -> None:
+    """Raise `OctoberError` if a column is missing."""
+    missing = [column for column in columns if column not in frame]
+    if missing:
+        raise OctoberError(f"{label}: no column {', '.join(map(repr, missing))}; has {_listed(frame)}")
+
+
+def refuse_rows(frame: pd.DataFrame, bad: "pd.Series[bool]", column: str, label: str, what: str) -> None:
+    """Raise `OctoberError` if a row is bad: it names the first one's number and value, and how many there are."""
+    if bad.any():
+        row = int(np.flatnonzero(bad.to_numpy())[0])
+        count = int(bad.sum())
+        more = "the only such row" if count == 1 else f"{count} such rows"
+        raise OctoberError(f"{label}: row {row + 1}: {column} is {frame[column].tolist()[row]!r}, {what} ({more})")
 
 
 def _check_columns(frame: pd.DataFrame, kind: Kind, targets: Targets, label: str) -> None:
@@ -223,9 +241,7 @@ def _check_columns(frame: pd.DataFrame, kind: Kind, targets: Targets, label: str
         raise OctoberError(f"{label}: kind is {kind!r}; allowed are 'place' and 'time'")
     if kind == "place" and targets != PLACE:
         raise OctoberError(f"{label}: the targets of places are {', '.join(PLACE)}; got {', '.join(targets)}")
-    missing = [column for column in ("name", *targets) if column not in frame]
-    if missing:
-        raise OctoberError(f"{label}: no column {', '.join(map(repr, missing))}; has {_listed(frame)}")
+    require_columns(frame, ("name", *targets), label)
     if frame.empty:
         raise OctoberError(f"{label}: no rows")
 
@@ -238,16 +254,15 @@ def _numeric(frame: pd.DataFrame, target: str, label: str) -> "pd.Series[float]"
     if target.endswith("_year"):
         inside &= numbers == numbers.round()
         what = f"a whole year from {low:g} to {high:g}"
-    _refuse(frame, ~inside, target, label, f"not {what}")
+    refuse_rows(frame, ~inside, target, label, f"not {what}")
     return numbers
 
 
-def _refuse(frame: pd.DataFrame, bad: "pd.Series[bool]", column: str, label: str, what: str) -> None:
-    if bad.any():
-        row = int(np.flatnonzero(bad.to_numpy())[0])
-        count = int(bad.sum())
-        more = "the only such row" if count == 1 else f"{count} such rows"
-        raise OctoberError(f"{label}: row {row + 1}: {column} is {frame[column].iloc[row]!r}, {what} ({more})")
+def _counts(frame: pd.DataFrame, column: str, label: str) -> "pd.Series[float]":
+    given = frame[column].fillna("").astype(str).str.strip() != ""
+    numbers = pd.to_numeric(frame[column], errors="coerce").astype(np.float64)
+    refuse_rows(frame, given & ~(numbers >= 0), column, label, "not a number of 0 or more")
+    return numbers.fillna(0.0)
 
 
 def _at_least_one(n: int) -> int:

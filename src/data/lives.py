@@ -8,7 +8,7 @@ _DATE = r"(?P<{0}_vague>c\.|ca\.|circa|about|trad\.)?\s*(?P<{0}_before>AD|BC)?\s
 _DATE += r"(?P<{0}_other>(?:/\d{{1,4}})*\??)\s*(?P<{0}_after>BCE|BC|CE|AD)?"
 _SPAN = re.compile(r"\(\s*" + _DATE.format("birth") + r"\s*[–—-]\s*" + _DATE.format("death") + r"\s*(?:\)|$)")
 _DATED = re.compile(r"\([^)]*\d")
-_OF_A_GROUP = re.compile(r"\b(?:bands?|duo|troupe|group|trio|quartet|brothers|sisters|family)\b", re.IGNORECASE)
+_OF_A_GROUP = re.compile(r"\b(?:bands?|duo|group|quartet|team|trio|troupe)\s*\(")
 # Shorter or longer spans are those of wars and empires.
 SHORTEST_LIFE, LONGEST_LIFE = 15, 114
 

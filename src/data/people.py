@@ -39,7 +39,7 @@ class DatedPeople(EntityHandle):
 
 
 class WikipediaPeople(DatedPeople):
-    """1,263 people of all times: those whose article is described by a life span, 'German composer (1685–1750)'.
+    """1,264 people of all times: those whose article is described by a life span, 'German composer (1685–1750)'.
 
     Columns besides the usual ones: `birth_year`, `death_year`, `vague` (a year is approximate), `topic`. The split
     key is the century of death ('18th century', '4th century BC').

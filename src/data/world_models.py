@@ -13,13 +13,23 @@ import numpy as np
 import pandas as pd
 
 from ..errors import OctoberError
-from .entities import PLACE, EntityHandle, EntitySet, Kind, Targets, read_table, validate
+from .entities import (
+    PLACE,
+    EntityHandle,
+    EntitySet,
+    Kind,
+    Targets,
+    read_table,
+    refuse_rows,
+    require_columns,
+    validate,
+)
 from .lives import century
 
 LICENCE = "Entity sets of Gurnee and Tegmark (arXiv 2310.02207), https://github.com/wesg52/world-models. Licence: MIT."
 # How New York's list, all in capitals, is written in prompts (the paper's normalisation).
-_LOWER = frozenset("AND OR OF THE A AT IN TO".split())
-_INITIALS = frozenset("FDNY NYCT YMCA LGA US NYC PS IS NYS UN NY EMS JCC NYU CC NYPD NYPA DHS".split())
+_LOWER = {"AND", "OR", "OF", "THE", "A", "AT", "IN", "TO"}
+_INITIALS = set("FDNY NYCT YMCA LGA US NYC PS IS NYS UN NY EMS JCC NYU CC NYPD NYPA DHS".split())  # noqa: SIM905
 
 
 @dataclass(frozen=True)
@@ -69,18 +79,18 @@ class PaperEntities(EntityHandle):
 
     def _read(self) -> EntitySet:
         self.check()
-        layout, table = self.layout, read_table(self.path)
-        missing = [column for column in (*layout.needs, "is_test") if column not in table]
-        if missing:
-            raise OctoberError(
-                f"{self.path}: no column {', '.join(map(repr, missing))}; has {', '.join(table.columns)}"
-            )
+        layout, label, table = self.layout, str(self.path), read_table(self.path)
+        require_columns(table, (*layout.needs, "is_test"), label)
+        refuse_rows(table, ~table["is_test"].isin(["True", "False"]), "is_test", label, "neither True nor False")
+        columns = {
+            "name": layout.name(table),
+            "entity_type": table.get(layout.entity_type, layout.entity_type),
+            "is_test": table["is_test"] == "True",
+        }
         if layout.date_column:
-            table[layout.targets[0]] = decimal_year(table[layout.date_column])
-        entity_type = table[layout.entity_type] if layout.entity_type in table else layout.entity_type
-        columns = {"name": layout.name(table), "entity_type": entity_type, "is_test": _booleans(table, self.path)}
+            columns[layout.targets[0]] = _dates(table, layout.date_column, label)
         table = table.assign(**columns, source="world-models", licence=LICENCE)
-        frame = validate(table, layout.kind, layout.targets, str(self.path), unique_names=False)
+        frame = validate(table, layout.kind, layout.targets, label, unique_names=False)
         return EntitySet(self.name, layout.kind, frame.assign(split_key=layout.split_key(frame)), layout.targets)
 
 
@@ -99,12 +109,10 @@ def readable(name: str) -> str:
     return " ".join(words)
 
 
-def _booleans(table: pd.DataFrame, path: Path) -> "pd.Series[bool]":
-    wrong = ~table["is_test"].isin(["True", "False"])
-    if wrong.any():
-        row = int(np.flatnonzero(wrong)[0])
-        raise OctoberError(f"{path}: row {row + 1}: is_test is {table['is_test'].iloc[row]!r}, not True or False")
-    return table["is_test"] == "True"
+def _dates(table: pd.DataFrame, column: str, label: str) -> "pd.Series[float]":
+    years = decimal_year(table[column])
+    refuse_rows(table, years.isna(), column, label, "not a date such as 1999-12-31")
+    return years
 
 
 def _column(name: str) -> Callable[[pd.DataFrame], "pd.Series[str]"]:
@@ -119,59 +127,59 @@ def _work(table: pd.DataFrame) -> "pd.Series[str]":
 
 LAYOUTS: dict[str, Layout] = {
     "world_places": Layout(
-        "world_place.csv",
-        "place",
-        PLACE,
-        ("name", "country", "entity_type"),
-        _column("name"),
-        _column("country"),
-        "entity_type",
+        file="world_place.csv",
+        kind="place",
+        targets=PLACE,
+        needs=("name", "country", "entity_type"),
+        name=_column("name"),
+        split_key=_column("country"),
+        entity_type="entity_type",
     ),
     "us_places": Layout(
-        "us_place.csv",
-        "place",
-        PLACE,
-        ("name", "state_name", "entity_type"),
-        _column("name"),
-        _column("state_name"),
-        "entity_type",
+        file="us_place.csv",
+        kind="place",
+        targets=PLACE,
+        needs=("name", "state_name", "entity_type"),
+        name=_column("name"),
+        split_key=_column("state_name"),
+        entity_type="entity_type",
     ),
     "nyc_places": Layout(
-        "nyc_place.csv",
-        "place",
-        PLACE,
-        ("name", "borough_name", "facility_t_name"),
-        lambda table: table["name"].map(readable),
-        _column("borough_name"),
-        "facility_t_name",
+        file="nyc_place.csv",
+        kind="place",
+        targets=PLACE,
+        needs=("name", "borough_name", "facility_t_name"),
+        name=lambda table: table["name"].map(readable),
+        split_key=_column("borough_name"),
+        entity_type="facility_t_name",
     ),
     "art": Layout(
-        "art.csv",
-        "time",
-        ("release_date",),
-        ("title", "creator", "release_date", "entity_type"),
-        _work,
-        lambda table: (table["release_date"] // 10 * 10).astype(int).astype(str) + "s",
-        "entity_type",
+        file="art.csv",
+        kind="time",
+        targets=("release_date",),
+        needs=("title", "creator", "release_date", "entity_type"),
+        name=_work,
+        split_key=lambda table: (table["release_date"] // 10 * 10).astype(int).astype(str) + "s",
+        entity_type="entity_type",
         date_column="release_date",
     ),
     "historical_figures": Layout(
-        "historical_figure.csv",
-        "time",
-        ("death_year",),
-        ("name",),
-        _column("name"),
-        lambda table: table["death_year"].astype(int).map(century),
-        "historical_figure",
+        file="historical_figure.csv",
+        kind="time",
+        targets=("death_year",),
+        needs=("name", "death_year"),
+        name=_column("name"),
+        split_key=lambda table: table["death_year"].astype(int).map(century),
+        entity_type="historical_figure",
     ),
     "headlines": Layout(
-        "headline.csv",
-        "time",
-        ("publication_date",),
-        ("headline", "pub_date"),
-        _column("headline"),
-        lambda table: table["publication_date"].astype(int).astype(str),
-        "headline",
+        file="headline.csv",
+        kind="time",
+        targets=("publication_date",),
+        needs=("headline", "pub_date"),
+        name=_column("headline"),
+        split_key=lambda table: table["publication_date"].astype(int).astype(str),
+        entity_type="headline",
         date_column="pub_date",
     ),
 }
