@@ -5,7 +5,7 @@ the historical figures and the headlines are made by its scripts from data sets 
 redistributed here: give the folder in which the files lie.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,9 +94,9 @@ class PaperEntities(EntityHandle):
         return EntitySet(self.name, layout.kind, frame.assign(split_key=layout.split_key(frame)), layout.targets)
 
 
-def decimal_year(dates: Sequence[str] | "pd.Series[str]") -> "pd.Series[float]":
+def decimal_year(dates: "pd.Series[str]") -> "pd.Series[float]":
     """Return ISO dates as decimal years: '2000-07-02' is 2000.5; what is no date becomes NaN."""
-    stamps = pd.to_datetime(pd.Series(dates), errors="coerce", format="ISO8601", utc=True)
+    stamps = pd.to_datetime(dates, errors="coerce", format="ISO8601", utc=True)
     days = np.where(stamps.dt.is_leap_year, 366.0, 365.0)
     return stamps.dt.year + (stamps.dt.dayofyear - 1) / days
 
