@@ -8,11 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .claims import decide
-    from .figures import save_figure
+    from .figures import line_with_band, new_figure, save_figure
     from .published import Published
     from .records import Cell, ClaimResult, Record, Result, Row
 
-__all__ = ["Cell", "ClaimResult", "Published", "Record", "Result", "Row", "decide", "save_figure"]
+__all__ = [
+    "Cell",
+    "ClaimResult",
+    "Published",
+    "Record",
+    "Result",
+    "Row",
+    "decide",
+    "line_with_band",
+    "new_figure",
+    "save_figure",
+]
 
 _HOMES = {
     "Cell": "records",
@@ -22,6 +33,8 @@ _HOMES = {
     "Result": "records",
     "Row": "records",
     "decide": "claims",
+    "line_with_band": "figures",
+    "new_figure": "figures",
     "save_figure": "figures",
 }
 

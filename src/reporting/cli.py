@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .published import Published
     from .store import Entry
 
+DESCRIPTION = "Show what was run beside what the papers published, and record runs."
 EPILOG = """\
 Without --record, --markdown or --check: reads results/ and outputs/, writes the page and one Markdown file a paper
 beside it, and prints the summary.
@@ -35,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="october-report", description=__doc__, epilog=EPILOG)
+    parser = argparse.ArgumentParser(prog="october-report", description=DESCRIPTION, epilog=EPILOG)
     parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="recorded runs (results)")
     parser.add_argument("--outputs", type=Path, default=Path("outputs"), metavar="DIR", help="your runs (outputs)")
     parser.add_argument("--page", type=Path, default=Path("report/index.html"), help="where to write the page")

@@ -19,6 +19,7 @@ from ..files import write_whole
 SCHEMA_VERSION: Literal[1] = 1
 
 Size = Literal["tiny", "small", "full"]
+SIZES: tuple[Size, ...] = ("tiny", "small", "full")  # from small to large
 Status = Literal["reproduced", "scaled down", "not run"]
 Verdict = Literal["holds", "does not hold", "undecided", "not tested at this scale"]
 

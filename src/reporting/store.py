@@ -11,10 +11,9 @@ from pathlib import Path
 
 from ..errors import OctoberError
 from .environment import commit
-from .records import Figure, Record
+from .records import SIZES, Figure, Record
 
 LARGEST_KEPT_FIGURE_BYTES = 2_000_000  # what is recorded is committed: pictures stay small
-SIZES = ("tiny", "small", "full")
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from .published import Published, PublishedRow, PublishedTable
-from .records import Cell, ClaimResult, Record, Row, Verdict
+from .published import Claim, Published, PublishedRow, PublishedTable
+from .records import SIZES, Cell, ClaimResult, Record, Row, Verdict
 from .text import NOTHING, aligned, cell_text, duration, number
 
 UNVERIFIED = "unverified"
+NOT_TESTED: Verdict = "not tested at this scale"
 PUBLISHED_STATUS = {"run": "run", "paper_config": "config only", "not_run": "not run"}
 
 
@@ -90,7 +91,7 @@ def evidence_text(claim: ClaimResult) -> str:
 def beside(table: PublishedTable) -> str:
     """Return one line on a published table that ours stands beside, and on what differs."""
     differs = f" What differs: {table.why}" if table.why else ""
-    return f"{numbered(table)}: {table.what}.{differs}"
+    return f"{numbered(table)}: {table.what.rstrip('.')}.{differs}"
 
 
 def numbered(table: PublishedTable) -> str:
@@ -99,16 +100,26 @@ def numbered(table: PublishedTable) -> str:
 
 
 def paper_claims(published: Published, records: Sequence[Record]) -> list[ClaimResult]:
-    """Return every claim of a paper as its table's best record judged it; 'not tested' where no record did."""
-    judged = {claim.name: claim for record in best_per_table(records) for claim in record.claims}
-    results = []
-    for claim in published.claims:
-        shared = claim.model_dump(include={"name", "statement", "where", "metric", "direction", "margin"})
-        missing = ClaimResult(
-            **shared, verdict="not tested at this scale", evidence=None, reason=f"no record of {claim.table} judged it"
-        )
-        results.append(judged.get(claim.name, missing))
-    return results
+    """Return every claim of a paper as the largest, then newest, record that judged it did.
+
+    A verdict counts for the claim as it is written now: one whose metric, direction or margin was changed after the
+    run is not tested.
+    """
+    judged: dict[str, ClaimResult] = {}
+    for record in sorted(records, key=_largest_newest_last):
+        for claim in record.claims:
+            if claim.name not in judged or claim.verdict != NOT_TESTED:
+                judged[claim.name] = claim
+    return [_as_written(claim, judged.get(claim.name)) for claim in published.claims]
+
+
+def _as_written(claim: Claim, judged: ClaimResult | None) -> ClaimResult:
+    rule = (claim.metric, claim.direction, claim.margin)
+    if judged is not None and (judged.metric, judged.direction, judged.margin) == rule:
+        return judged
+    shared = claim.model_dump(include={"name", "statement", "where", "metric", "direction", "margin"})
+    reason = f"no record of {claim.table} judged it" if judged is None else "the claim was changed after the run"
+    return ClaimResult(**shared, verdict=NOT_TESTED, evidence=None, reason=reason)
 
 
 def tally(claims: Sequence[ClaimResult]) -> str:
@@ -121,7 +132,7 @@ def tally(claims: Sequence[ClaimResult]) -> str:
         parts.append(f"**does not hold: {', '.join(failing)}**")
     if undecided := _named(claims, "undecided"):
         parts.append(f"undecided: {', '.join(undecided)}")
-    if untested := _named(claims, "not tested at this scale"):
+    if untested := _named(claims, NOT_TESTED):
         parts.append(f"not tested: {', '.join(untested)}")
     return "; ".join(parts)
 
@@ -129,7 +140,7 @@ def tally(claims: Sequence[ClaimResult]) -> str:
 def best_per_table(records: Iterable[Record]) -> list[Record]:
     """Return one record for each table: of the largest size, of those the newest."""
     best: dict[str, Record] = {}
-    for record in sorted(records, key=lambda record: (("tiny", "small", "full").index(record.size), record.started)):
+    for record in sorted(records, key=_largest_newest_last):
         best[record.name] = record
     return [best[name] for name in sorted(best)]
 
@@ -182,6 +193,10 @@ def headline(record: Record, published: Published) -> tuple[Row, str] | None:
             if _is_number(row.cells.get(column)):
                 return row, column
     return None
+
+
+def _largest_newest_last(record: Record) -> tuple[int, str]:
+    return SIZES.index(record.size), record.started
 
 
 def _title(paper: Published, links: bool) -> str:

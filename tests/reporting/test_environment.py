@@ -94,7 +94,32 @@ def test_versions_name_what_is_installed():
 
 
 def test_peak_memory_counts_children():
-    before = environment.peak_memory_bytes()
-    wanted = before + 64 * 2**20
-    subprocess.run([sys.executable, "-c", f"x = b'1' * {wanted}"], check=True)
-    assert wanted < environment.peak_memory_bytes() < wanted + 200 * 2**20
+    code = (
+        "import subprocess, sys; from october.reporting.environment import peak_memory_bytes as peak; before = peak();"
+        "subprocess.run([sys.executable, '-c', f'x = b\"1\" * {before + 2**26}']); print(before, peak())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    before, after = map(int, done.stdout.split())
+    assert 2**26 < after - before < 2**27
+
+
+class FakeTorch:
+    """What is asked of torch on a machine with two GPUs."""
+
+    class cuda:
+        used = True
+        is_available = staticmethod(lambda: True)
+        is_initialized = classmethod(lambda cls: cls.used)
+        get_device_name = staticmethod(lambda: "G1")
+        device_count = staticmethod(lambda: 2)
+
+    get_num_threads = staticmethod(lambda: 7)
+
+
+@pytest.mark.parametrize(("used", "device"), [(True, ("G1", 2, "gpu")), (False, (None, 0, "cpu"))])
+def test_a_gpu_is_named_only_where_it_was_used(monkeypatch, used, device):
+    monkeypatch.setitem(sys.modules, "torch", FakeTorch)
+    monkeypatch.setattr(FakeTorch.cuda, "used", used)
+    found = environment.hardware()
+    assert (found.gpu, found.gpus, found.device) == device
+    assert found.threads == 7

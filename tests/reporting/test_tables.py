@@ -1,7 +1,7 @@
 import pytest
 
 from october.errors import OctoberError
-from october.reporting import Cell, Row
+from october.reporting import Cell, Row, decide
 from october.reporting.tables import (
     Line,
     best_per_table,
@@ -114,6 +114,22 @@ def test_claims_of_a_paper_come_in_its_order_whatever_was_judged(record, publish
         "| **holds**                    | Heads come up \\| half &lt;b>the&lt;/b> time. | Table 1   |"
     )
     assert "0.51 ± .02 (claim: > 0.4)" in first
+
+
+def test_a_claim_judged_at_small_only_keeps_its_verdict(record, published):
+    published.claims[0].sizes = ["small"]
+    judged_at_full = record.model_copy(update={"claims": [decide(claim, {}, "full") for claim in published.claims[:2]]})
+    small = record.model_copy(update={"size": "small"})
+    for records in ([small, judged_at_full], [judged_at_full, small]):
+        assert [claim.verdict for claim in paper_claims(published, records)][:2] == ["holds", "does not hold"]
+
+
+@pytest.mark.parametrize("change", [{"margin": 0.3}, {"direction": "<"}, {"metric": "tails"}])
+def test_a_claim_changed_after_the_run_is_not_judged_by_it(record, published, change):
+    published.claims[0] = published.claims[0].model_copy(update=change)
+    result = paper_claims(published, [record])[0]
+    assert (result.verdict, result.evidence) == ("not tested at this scale", None)
+    assert result.reason == "the claim was changed after the run"
 
 
 def test_the_largest_then_newest_record_stands_for_a_table(make_record):
