@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .activations import Activations, cached_activations, extract
-    from .controls import NGramControl, nearest_neighbour
+    from .controls import NGramControl, name_vectorizer, nearest_neighbour
+    from .layers import LayerScore, best_layer, fit_layer, probe_every_layer
     from .metrics import all_metrics, haversine_km, proximity_error, r2, spearman
     from .mlp import MLPProbe
     from .principal_components import PrincipalComponents, component_predictions
@@ -18,19 +19,24 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Activations",
+    "LayerScore",
     "MLPProbe",
     "NGramControl",
     "PrincipalComponents",
     "RidgeProbe",
     "Split",
     "all_metrics",
+    "best_layer",
     "block_splits",
     "cached_activations",
     "component_predictions",
     "cross_type_split",
     "extract",
+    "fit_layer",
     "haversine_km",
+    "name_vectorizer",
     "nearest_neighbour",
+    "probe_every_layer",
     "proximity_error",
     "r2",
     "random_split",
@@ -40,19 +46,24 @@ __all__ = [
 
 _HOMES = {
     "Activations": "activations",
+    "LayerScore": "layers",
     "MLPProbe": "mlp",
     "NGramControl": "controls",
     "PrincipalComponents": "principal_components",
     "RidgeProbe": "ridge",
     "Split": "splits",
     "all_metrics": "metrics",
+    "best_layer": "layers",
     "block_splits": "splits",
     "cached_activations": "activations",
     "component_predictions": "principal_components",
     "cross_type_split": "splits",
     "extract": "activations",
+    "fit_layer": "layers",
     "haversine_km": "metrics",
+    "name_vectorizer": "controls",
     "nearest_neighbour": "controls",
+    "probe_every_layer": "layers",
     "proximity_error": "metrics",
     "r2": "metrics",
     "random_split": "splits",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         next_token_losses,
         random_neurons,
     )
-    from .prompts import PROMPTS, Prompt, prompt
+    from .prompts import PROMPTS, Prompt, prompt_named
 
 __all__ = [
     "PROMPTS",
@@ -33,12 +33,12 @@ __all__ = [
     "neuron_activations",
     "neuron_cosines",
     "next_token_losses",
-    "prompt",
+    "prompt_named",
     "random_neurons",
 ]
 
 _HOMES = {
-    **dict.fromkeys(("PROMPTS", "Prompt", "prompt"), "prompts"),
+    **dict.fromkeys(("PROMPTS", "Prompt", "prompt_named"), "prompts"),
     **dict.fromkeys(("BlockScores", "block_holdout", "cross_type"), "holdout"),
 }
 

@@ -6,10 +6,12 @@ cannot depend on what comes after it, so a prompt with text behind the name is r
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 from ...errors import OctoberError
-from ..prompt_tokens import text_spans
+from ..prompt_tokens import Span, text_spans
+
+Kind = Literal["place", "time"]
 
 
 @dataclass(frozen=True)
@@ -21,81 +23,65 @@ class Prompt:
         before: text in front of the entity.
         after: text behind it; then the activation is read at its end.
         capitals: the entity is written in capitals.
-        random_tokens: random token ids in front, drawn anew for each entity.
+        num_random_tokens: random token ids in front, drawn anew for each entity (`random_tokens` of `extract`).
         drop_period: a final full stop of the entity is left out.
-        official: whether it stands in the official code.
+        entities: what the official code uses it for; "ours" where the wording is our own.
     """
 
     name: str
     before: str = ""
     after: str = ""
     capitals: bool = False
-    random_tokens: int = 0
+    num_random_tokens: int = 0
     drop_period: bool = False
-    official: bool = True
+    entities: str = "all sets"
 
-    def arguments(self, entities: Sequence[str]) -> dict[str, Any]:
-        """Return the keyword arguments of `extract` for these entities: texts, entity_spans, random_tokens."""
-        names = [self._written(entity) for entity in entities]
-        texts, spans = text_spans(self.before, names, self.after)
-        read_at_end = bool(self.after)
-        return {"texts": texts, "entity_spans": None if read_at_end else spans, "random_tokens": self.random_tokens}
+    def fill(self, names: Sequence[str]) -> tuple[list[str], list[Span] | None]:
+        """Return the texts and the entity's characters in each; None where the prompt is read at its end."""
+        texts, spans = text_spans(self.before, [self._written(name) for name in names], self.after)
+        return texts, None if self.after else spans
 
-    def _written(self, entity: str) -> str:
-        entity = entity.removesuffix(".") if self.drop_period else entity
-        return entity.upper() if self.capitals else entity
+    def _written(self, name: str) -> str:
+        name = name.removesuffix(".") if self.drop_period else name
+        return name.upper() if self.capitals else name
 
 
-_EMPTY = Prompt("empty")
-_CAPITALS = Prompt("empty_all_caps", capitals=True)
-_RANDOM = Prompt("random", random_tokens=10)
-_COORDINATES = Prompt("coords", "What are the lat/lon coordinates of ")
+_SHARED = (
+    Prompt("empty"),
+    Prompt("empty_all_caps", capitals=True, entities="world places, art"),
+    Prompt("random", num_random_tokens=10),
+)
+_PLACES = (
+    Prompt("coords", "What are the lat/lon coordinates of ", entities="world and US places"),
+    Prompt("where_is", "Where is ", entities="NYC places"),
+    Prompt("where_us", "Where in the United States is ", entities="US places"),
+    Prompt("where_nyc", "Where in New York City is ", entities="NYC places"),
+    Prompt("sentence", "The city of ", " is located in", entities="ours"),
+)
+_TIMES = (
+    Prompt("when", "When did ", entities="historical figures"),
+    Prompt("when_all_caps", "When did ", capitals=True, entities="historical figures"),
+    Prompt("release", "When was the release date of ", entities="art"),
+    Prompt("empty_wo_period", drop_period=True, entities="headlines"),
+    Prompt("when_w_period", "Publication date of: ", entities="headlines"),
+    Prompt("when_wo_period", "Publication date of: ", drop_period=True, entities="headlines"),
+    Prompt("sentence", "", " was born in the year", entities="ours"),
+)
 
-_BY_KIND: dict[str, tuple[Prompt, ...]] = {
-    "world_place": (
-        _EMPTY,
-        _CAPITALS,
-        _RANDOM,
-        _COORDINATES,
-        Prompt("where_is", "Where is ", official=False),
-        Prompt("sentence", "The city of ", " is located in", official=False),
-    ),
-    "us_place": (_EMPTY, _RANDOM, _COORDINATES, Prompt("where_us", "Where in the United States is ")),
-    "nyc_place": (
-        _EMPTY,
-        _RANDOM,
-        Prompt("where_is", "Where is "),
-        Prompt("where_nyc", "Where in New York City is "),
-    ),
-    "historical_figure": (
-        _EMPTY,
-        _RANDOM,
-        Prompt("when", "When did "),
-        Prompt("when_all_caps", "When did ", capitals=True),
-        Prompt("sentence", "", " was born in the year", official=False),
-    ),
-    "art": (_EMPTY, _CAPITALS, _RANDOM, Prompt("release", "When was the release date of ")),
-    "headline": (
-        _EMPTY,
-        Prompt("empty_wo_period", drop_period=True),
-        Prompt("when_w_period", "Publication date of: "),
-        Prompt("when_wo_period", "Publication date of: ", drop_period=True),
-    ),
-}
-
-PROMPTS: dict[str, dict[str, Prompt]] = {
-    kind: {prompt.name: prompt for prompt in prompts} for kind, prompts in _BY_KIND.items()
+PROMPTS: dict[Kind, dict[str, Prompt]] = {
+    "place": {prompt.name: prompt for prompt in _SHARED + _PLACES},
+    "time": {prompt.name: prompt for prompt in _SHARED + _TIMES},
 }
 
 
-def prompt(kind: str, name: str) -> Prompt:
-    """Return a prompt by entity kind and name.
+def prompt_named(name: str, kind: Kind) -> Prompt:
+    """Return a prompt for places or for entities with a time.
 
     Raises:
-        OctoberError: no such kind, or no such prompt for it.
+        OctoberError: no such prompt for this kind.
     """
     if kind not in PROMPTS:
-        raise OctoberError(f"entity kind {kind!r} has no prompts; the kinds are {', '.join(PROMPTS)}")
+        raise OctoberError(f"kind={kind!r} has no prompts; allowed are {', '.join(PROMPTS)}")
     if name not in PROMPTS[kind]:
-        raise OctoberError(f"prompt {name!r} does not exist for {kind}; there are {', '.join(PROMPTS[kind])}")
+        raise OctoberError(f"prompt={name!r} does not exist for a {kind}; allowed are {', '.join(PROMPTS[kind])}")
     return PROMPTS[kind][name]
