@@ -75,6 +75,16 @@ class Paper:
     experiments: list[Experiment]
 
     @property
+    def judged(self) -> list[ClaimResult]:
+        """Claims with a verdict, in the paper's order."""
+        return [claim for claim in self.claims if claim.verdict != tables.NOT_TESTED]
+
+    @property
+    def untested(self) -> list[ClaimResult]:
+        """Claims that nothing here tests."""
+        return [claim for claim in self.claims if claim.verdict == tables.NOT_TESTED]
+
+    @property
     def verified(self) -> set[str]:
         """Names of the claims whose place in the paper was checked."""
         return {claim.name for claim in self.published.claims if claim.verified}

@@ -123,7 +123,7 @@ def _as_written(claim: Claim, judged: ClaimResult | None) -> ClaimResult:
 
 
 def tally(claims: Sequence[ClaimResult]) -> str:
-    """Return `3 of 6 hold; does not hold: scale; undecided: prompts; not tested: unified`."""
+    """Return `2 of 6 hold; does not hold: scale; undecided: prompts; 2 not tested`."""
     if not claims:
         return "no claims"
     holding = _named(claims, "holds")
@@ -133,7 +133,7 @@ def tally(claims: Sequence[ClaimResult]) -> str:
     if undecided := _named(claims, "undecided"):
         parts.append(f"undecided: {', '.join(undecided)}")
     if untested := _named(claims, NOT_TESTED):
-        parts.append(f"not tested: {', '.join(untested)}")
+        parts.append(f"{len(untested)} not tested")
     return "; ".join(parts)
 
 

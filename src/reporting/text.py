@@ -84,6 +84,7 @@ def _with_interval(value: float | int, low: float, high: float) -> str:
 
 def _places(half: float) -> int:
     """Decimals that show the half-width with one significant digit, two where the first is a 1."""
+    half = float(f"{half:.1e}")  # 0.0199999 is shown as .02, not as .020
     magnitude = math.floor(math.log10(half))
     digits = 2 if half < 2 * 10.0**magnitude else 1
     return min(8, max(0, digits - 1 - magnitude))

@@ -39,7 +39,7 @@ def test_parts_are_made_from_records_and_the_rest_is_left(readme, record, publis
     assert "\n\nbetween\n<!-- table:coin/fairness:start -->\n\n- Table 1: share of heads." in new
     assert " What differs: An ordinary coin.\n\n| row" in new
     assert "Run: size=full, 3 seeds, Abacus 3000" in new
-    assert "1 of 3 hold; **does not hold: heavy**; not tested: quick.\n\n| verdict" in new
+    assert "1 of 3 hold; **does not hold: heavy**; 1 not tested.\n\n| verdict" in new
     assert "| Centuries are not at hand. |" in new
     path.write_text(new)
     assert regenerated([path], {"coin": published}, [record]) == {}

@@ -90,7 +90,7 @@ def test_summary_names_the_failing_claims(record, published):
         "full, cpu",
         "0.5 (a coin, Table 1)",
         "scaled down",
-        "1 of 3 hold; **does not hold: heavy**; not tested: quick",
+        "1 of 3 hold; **does not hold: heavy**; 1 not tested",
     ]
     assert "[On Coins & &lt;Dice>](experiments/coin/README.md)" in summary([published], [record], links=True)
 

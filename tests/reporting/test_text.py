@@ -39,6 +39,7 @@ def test_numbers(value, text):
         (Cell(value=15), "15"),
         (Cell(value=7.5, unit="g"), "7.50 g"),
         (Cell(value=0.701, interval=(0.680, 0.722)), "0.70 ± .02"),
+        (Cell(value=0.7, interval=(0.7 - 0.02, 0.7 + 0.02)), "0.70 ± .02"),
         (Cell(value=0.701, interval=(0.688, 0.714)), "0.701 ± .013"),
         (Cell(value=0.701, interval=(0.61, 0.72)), "0.70 [0.61, 0.72]"),
         (Cell(value=1587.3, interval=(1500, 1674.6), unit="km"), "1,587 ± 87 km"),
