@@ -158,7 +158,7 @@ def _check_value(name: str, value: Any, annotation: Any) -> None:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join([name, *map(str, (part for part in first["loc"] if isinstance(part, int)))])
-        given = str(first["input"])
+        given: Any = first["input"]
         raise OctoberError(f"{where}={given}: {first['msg'][0].lower()}{first['msg'][1:]}") from error
 
 

@@ -16,7 +16,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, ParamSpec, TypeVar
 
 import yaml
 from tqdm.auto import tqdm
@@ -27,6 +27,7 @@ from .reporting.environment import commit as current_commit
 from .tracking import LocalTracker, Metrics, RunInfo
 
 T = TypeVar("T")
+P = ParamSpec("P")
 NOT_IN_HASH = ("resume", "tracker")  # what may change between a run and its resumption
 
 
@@ -82,19 +83,23 @@ class Run:
         assert self._lock is not None
         self._lock.close()
 
-    def once(self, key: str, compute: Callable[[], T]) -> T:
-        """Return `compute()`, or its result from before if this step was finished in an earlier try.
+    def once(self, key: str, compute: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
+        """Return `compute(...)`, or its result from before if this step was finished in an earlier try.
 
         Args:
             key: Names the step; unique in the run.
             compute: Gives a JSON-able value (numbers, strings, lists, dicts with string keys).
+            arguments: Passed on to `compute`.
+            options: Passed on to `compute`.
 
         Returns:
             The value as JSON gives it back (tuples become lists), so that a first try and a resumed one agree.
         """
         if key not in self.finished:
             started = time.monotonic()
-            line = json.dumps({"key": key, "value": compute(), "seconds": round(time.monotonic() - started, 3)})
+            line = json.dumps(
+                {"key": key, "value": compute(*arguments, **options), "seconds": round(time.monotonic() - started, 3)}
+            )
             if is_main_process():
                 _append_line(self.folder / "steps.jsonl", line)
             self.finished[key] = json.loads(line)["value"]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .activations import Activations, cached_activations, extract
     from .controls import NGramControl, name_vectorizer, nearest_neighbour
+    from .group_folds import group_folds, predictions_without_own_group
     from .layers import LayerScore, best_layer, fit_layer, probe_every_layer
     from .metrics import all_metrics, haversine_km, proximity_error, r2, spearman
     from .mlp import MLPProbe
@@ -33,9 +34,11 @@ __all__ = [
     "cross_type_split",
     "extract",
     "fit_layer",
+    "group_folds",
     "haversine_km",
     "name_vectorizer",
     "nearest_neighbour",
+    "predictions_without_own_group",
     "probe_every_layer",
     "proximity_error",
     "r2",
@@ -60,9 +63,11 @@ _HOMES = {
     "cross_type_split": "splits",
     "extract": "activations",
     "fit_layer": "layers",
+    "group_folds": "group_folds",
     "haversine_km": "metrics",
     "name_vectorizer": "controls",
     "nearest_neighbour": "controls",
+    "predictions_without_own_group": "group_folds",
     "probe_every_layer": "layers",
     "proximity_error": "metrics",
     "r2": "metrics",

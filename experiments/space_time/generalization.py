@@ -1,0 +1,155 @@
+"""Blocks and entity types that the probe never saw (Tables 3 and 4, Figure 4)."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import PositiveInt
+
+from october.data import EntityHandle, EntitySet, coastline
+from october.evaluation import bootstrap_interval
+from october.experiments.space_time import _common as common
+from october.language_models import ModelHandle
+from october.probing import Activations, all_metrics, predictions_without_own_group
+from october.probing.space_time import block_holdout, cross_type
+from october.reporting import Cell, Result, Row, new_figure, save_figure
+from october.run import Run
+
+
+def generalization(
+    model: ModelHandle,
+    places: EntityHandle,
+    other_places: EntityHandle,
+    num_places: PositiveInt | None,
+    num_other_places: PositiveInt | None,
+    min_members: PositiveInt,
+    seeds: list[int],
+    run: Run,
+) -> Result:
+    """Hold out each large country whole, and train on one type of place to test on the other.
+
+    Args:
+        model: The network.
+        places: Entities of the first type, with a split key (country).
+        other_places: Entities of the second type.
+        num_places: How many of the largest places; null for all.
+        num_other_places: How many of the others; null for all.
+        min_members: Entities that a country needs to be held out.
+        seeds: Random splits (of the entity types).
+        run: The run.
+    """
+    cities, others = places.load(num_places), other_places.load(num_other_places)
+    states, other_states = (common.activations_of(model, entities) for entities in (cities, others))
+    layer = common.chosen_layer(run, states, cities, cities.name)
+    blocks = run.once("blocks", block_errors, states, cities, layer, min_members)
+    unseen = [
+        run.once(f"unseen, seed {seed}", unseen_groups, states, cities, layer, seed)
+        for seed in run.progress(seeds, "held-out groups")
+    ]
+    pairs = [
+        run.once(f"types, seed {seed}", type_pairs, states, other_states, cities, others, layer, seed)
+        for seed in run.progress(seeds, "entity types")
+    ]
+    picture = draw(run.figures, states, cities, layer, seeds[0])
+    return Result(
+        rows=[*block_rows(blocks), *unseen_rows(unseen), *type_rows(pairs)],
+        evidence=evidence(blocks, unseen, pairs, f"{cities.name} to {others.name}", f"{others.name} to {others.name}"),
+        figures={"Places of countries that the probe never saw": picture},
+        fingerprints={
+            model.name: model.fingerprint(),
+            cities.name: cities.fingerprint,
+            others.name: others.fingerprint,
+        },
+    )
+
+
+def block_errors(states: Activations, cities: EntitySet, layer: int, min_members: int) -> list[dict[str, Any]]:
+    """Return for each large group its errors by probes that saw others of the group, and by one that saw none."""
+    groups = cities.frame["split_key"].to_numpy()
+    found = block_holdout(states.layer(layer), cities.values, groups, places=True, min_members=min_members)
+    return [block._asdict() for block in found]
+
+
+def unseen_groups(states: Activations, cities: EntitySet, layer: int, seed: int) -> dict[str, float]:
+    """Return the metrics over all places, each predicted by a probe that never saw its group."""
+    groups = cities.frame["split_key"].to_numpy()
+    predicted = predictions_without_own_group(states.layer(layer), cities.values, groups, seed=seed)
+    return all_metrics(cities.values, predicted, places=True)
+
+
+def type_pairs(
+    states: Activations, other_states: Activations, cities: EntitySet, others: EntitySet, layer: int, seed: int
+) -> dict[str, dict[str, float]]:
+    """Return the metrics of training on one type of place and testing on another, for all four pairs."""
+    features = {cities.name: states.layer(layer), others.name: other_states.layer(layer)}
+    found = cross_type(features, {cities.name: cities.values, others.name: others.values}, places=True, seed=seed)
+    return {f"{source} to {target}": scores for (source, target), scores in found.items()}
+
+
+def block_rows(blocks: list[dict[str, Any]]) -> list[Row]:
+    """Return a row for each held-out group: its errors when seen and when held out, largest group first."""
+    rows = []
+    for block in blocks:
+        seen, unseen = block["nominal"], block["held_out"]
+        cells = {
+            "entities": Cell(value=block["members"]),
+            "error": Cell(value=unseen["haversine_mae"], unit="km"),
+            "error if seen": Cell(value=seen["haversine_mae"], unit="km"),
+            "proximity error": Cell(value=unseen["proximity_error"]),
+            "proximity error if seen": Cell(value=seen["proximity_error"]),
+        }
+        rows.append(Row(name=f"held out: {block['block']}", cells=cells))
+    return rows
+
+
+def unseen_rows(unseen: list[dict[str, float]]) -> list[Row]:
+    """Return the row of all places, each predicted by a probe that never saw its group."""
+    return [Row(name="all, each group held out once", cells=common.metric_cells(unseen, places=True))]
+
+
+def type_rows(pairs: list[dict[str, dict[str, float]]]) -> list[Row]:
+    """Return a row for each pair of types."""
+    return [Row(name=name, cells=common.metric_cells([pair[name] for pair in pairs], places=True)) for name in pairs[0]]
+
+
+def evidence(
+    blocks: list[dict[str, Any]],
+    unseen: list[dict[str, float]],
+    pairs: list[dict[str, dict[str, float]]],
+    across: str,
+    within: str,
+) -> dict[str, Cell]:
+    """Return what decides the claims: R2 and proximity error on unseen groups, R2 across types over half of within."""
+    proximity = bootstrap_interval([block["held_out"]["proximity_error"] for block in blocks])
+    gains = [pair[across]["r2"] - 0.5 * pair[within]["r2"] for pair in pairs]
+    return {
+        "longitude R2, held-out countries": common.cell(common.column(unseen, "longitude_r2")),
+        "proximity error, held-out countries": Cell(
+            value=proximity.value, n=proximity.n, interval=(proximity.low, proximity.high)
+        ),
+        "airports from cities over half of airports from airports": common.cell(gains),
+    }
+
+
+def draw(folder: Path, states: Activations, cities: EntitySet, layer: int, seed: int) -> Path:
+    """Draw the 12 largest groups: each group's true centre, and where a probe that never saw it puts its places."""
+    groups = cities.frame["split_key"].to_numpy()
+    predicted = predictions_without_own_group(states.layer(layer), cities.values, groups, seed=seed)
+    figure, (axes,) = new_figure(width=8.2, height=4.2)
+    for line in coastline():
+        axes.plot(*line.T, color="0.75", linewidth=0.5)
+    for group in cities.frame["split_key"].value_counts().index[:12]:
+        mine = groups == group
+        (latitude, longitude), (own_latitude, own_longitude) = (
+            np.median(values[mine], axis=0) for values in (predicted, cities.values)
+        )
+        (dot,) = axes.plot(own_longitude, own_latitude, "o", markersize=5)
+        axes.annotate(
+            "",
+            (longitude, latitude),
+            (own_longitude, own_latitude),
+            arrowprops={"arrowstyle": "->", "color": dot.get_color(), "linewidth": 1.5},
+        )
+        axes.annotate(str(group), (own_longitude, own_latitude), (3, 4), textcoords="offset points", fontsize=7)
+    axes.set(xlim=(-180, 180), ylim=(-60, 80), aspect="equal", title="from the true centre to the predicted one")
+    return save_figure(figure, folder, "held_out")
