@@ -22,7 +22,6 @@ from october.probing import (
     random_split,
 )
 from october.probing.space_time import Prompt
-from october.probing.space_time import prompt as find_prompt
 from october.reporting import Cell, Row
 from october.run import Run
 
@@ -51,20 +50,17 @@ def activations_of(model: ModelHandle, entities: EntitySet, prompt: Prompt = BAR
         entities: What the prompt is filled with.
         prompt: The words around the entity.
     """
+    texts, spans = prompt.fill(entities.names)
     return cached_activations(
         data_home() / "activations",
         {"model": model.fingerprint()},
         model.load_backbone,
-        **prompt.arguments(entities.names),
+        texts,
+        entity_spans=spans,
+        random_tokens=prompt.num_random_tokens,
         position="last_entity_token" if model.kind == "causal_lm" else "mean",
         max_batch_tokens=model.max_batch_tokens,
     )
-
-
-def prompt_named(name: str) -> Prompt:
-    """Return the prompt that a config calls 'kind/name', as in 'world_place/where_is'."""
-    kind, _, own = name.partition("/")
-    return find_prompt(kind, own)
 
 
 def cell(scores: Sequence[float], unit: str | None = None) -> Cell:

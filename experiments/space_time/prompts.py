@@ -9,7 +9,7 @@ from october.data import EntityHandle, EntitySet
 from october.experiments.space_time import _common as common
 from october.language_models import ModelHandle
 from october.probing import Activations, RidgeProbe, r2, random_split, spearman
-from october.probing.space_time import PROMPTS, Prompt
+from october.probing.space_time import Prompt, prompt_named
 from october.reporting import Cell, Result, Row
 from october.run import Run
 
@@ -20,7 +20,7 @@ def prompts(
     model: ModelHandle,
     data: EntityHandle,
     num_entities: PositiveInt | None,
-    kind: str,
+    names: list[str],
     seeds: list[int],
     run: Run,
 ) -> Result:
@@ -30,12 +30,12 @@ def prompts(
         model: The network.
         data: Entities.
         num_entities: How many of the largest; null for all.
-        kind: Whose prompts: a key of `october.probing.space_time.PROMPTS`.
+        names: Prompts of `october.probing.space_time.PROMPTS`; `empty`, the bare name, is among them.
         seeds: Random splits.
         run: The run.
     """
     entities = data.load(num_entities)
-    known = {name: prompt for name, prompt in PROMPTS[kind].items() if prompt.official or prompt.before}
+    known = {name: prompt_named(name, entities.kind) for name in names}
     activations = {name: common.activations_of(model, entities, prompt) for name, prompt in known.items()}
     layer = common.chosen_layer(run, activations["empty"], entities, "empty")
     splits = [
@@ -81,7 +81,7 @@ def row(name: str, prompt: Prompt, splits: list[dict[str, Any]]) -> Row:
 
 def wording(prompt: Prompt) -> str:
     """Return a prompt with X for the entity."""
-    random = f"[{prompt.random_tokens} random tokens] " if prompt.random_tokens else ""
+    random = f"[{prompt.num_random_tokens} random tokens] " if prompt.num_random_tokens else ""
     return f"{random}{prompt.before}{'X (in capitals)' if prompt.capitals else 'X'}{prompt.after}"
 
 
@@ -93,7 +93,7 @@ def evidence(known: dict[str, Prompt], splits: list[dict[str, Any]]) -> dict[str
         return common.difference([min(split[name]["r2"] for name in names) for split in splits], bare)
 
     worded = [name for name, prompt in known.items() if prompt.before and not prompt.capitals]
-    random = [name for name, prompt in known.items() if prompt.random_tokens]
+    random = [name for name, prompt in known.items() if prompt.num_random_tokens]
     capitals = [name for name, prompt in known.items() if prompt.capitals and not prompt.before]
     named = {"worst prompt of words": worded, "random tokens": random, "capitals": capitals}
     found = {f"{name} over the bare name": over_bare(names) for name, names in named.items() if names}

@@ -11,6 +11,7 @@ from october.data import EntityHandle
 from october.experiments.space_time import _common as common
 from october.experiments.space_time import _figures as figures
 from october.language_models import ModelHandle
+from october.probing.space_time import prompt_named
 from october.reporting import Cell, Result, Row
 from october.run import Run
 
@@ -40,7 +41,7 @@ def space(
     entities = data.load()
     if subsets != [None]:
         entities = entities.largest(len(entities))  # each subset is then a prefix, and one extraction serves all
-    words = common.prompt_named(prompt)
+    words = prompt_named(prompt, entities.kind)
     handles = [handle for handle in (model, untrained, smaller) if handle is not None]
     activations = {handle.name: common.activations_of(handle, entities, words) for handle in handles}
     rows: list[Row] = []

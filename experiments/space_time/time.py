@@ -10,6 +10,7 @@ from october.data import EntityHandle
 from october.experiments.space_time import _common as common
 from october.experiments.space_time import _figures as figures
 from october.language_models import ModelHandle
+from october.probing.space_time import prompt_named
 from october.reporting import Result
 from october.run import Run
 
@@ -37,7 +38,7 @@ def time(
         run: The run.
     """
     entities = data.load(num_entities)
-    words = common.prompt_named(prompt)
+    words = prompt_named(prompt, entities.kind)
     handles = [handle for handle in (model, untrained, smaller) if handle is not None]
     label = entities.name
     scores = {
