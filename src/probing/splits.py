@@ -41,13 +41,13 @@ def block_splits(
     """
     names = np.asarray(["" if name is None or name != name else str(name) for name in groups])
     unique, counts = np.unique(names[names != ""], return_counts=True)
-    large = [(count, name) for name, count in zip(unique, counts, strict=True) if count >= min_members]
+    large = [(int(count), str(name)) for name, count in zip(unique, counts, strict=True) if count >= min_members]
     if not large:
         raise OctoberError(f"no group has min_members={min_members} rows; the largest has {max(counts, default=0)}")
     for count, name in sorted(large, key=lambda pair: (-pair[0], pair[1]))[:max_blocks]:
         if count == len(names):
             raise OctoberError(f"group {name!r} holds every row; nothing is left to train on")
-        yield str(name), Split(np.flatnonzero(names != name), np.flatnonzero(names == name))
+        yield name, Split(np.flatnonzero(names != name), np.flatnonzero(names == name))
 
 
 def cross_type_split(types: Sequence[Any] | np.ndarray, train_type: Any, test_type: Any) -> Split:
