@@ -25,6 +25,7 @@ class Airports(EntityHandle):
 
     def _read(self) -> EntitySet:
         table = read_table(verified(PACKAGE, AIRPORTS)).rename(columns={"lat": "latitude", "lon": "longitude"})
+        table["name"] = table["name"].str.strip()
         table["without_iata"] = table["iata"] == ""
         ranked = table[table["name"] != ""].sort_values(["without_iata", "icao"], kind="stable")
         frame = ranked.drop_duplicates("name")[["name", *PLACE, "city", "country", "iata"]]

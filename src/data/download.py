@@ -139,9 +139,14 @@ def _unpack_member(archive: zipfile.ZipFile, name: str, target: Path) -> None:
 
 @contextlib.contextmanager
 def _only_one_process(folder: Path) -> Iterator[None]:
-    with full_disk_named(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w")
+    try:
+        with full_disk_named(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = (folder / ".lock").open("w")
+    except OSError as error:
+        raise OctoberError(
+            f"{folder} cannot be written ({error.strerror}): set OCTOBER_HOME to another folder"
+        ) from error
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for leftover in folder.glob(".*.*"):  # of a process that was killed: whoever holds the lock is alone here

@@ -43,7 +43,8 @@ class Layout:
         needs: The columns that must be there besides the targets.
         name: Makes the names that stand in prompts.
         split_key: Makes the blocks of the hold-out tests.
-        entity_type: A column, or a constant that is no column.
+        entity_type: The type of all its entities, where `type_column` does not say it of each.
+        type_column: The column with the entities' types.
         date_column: Where the date stands as text, if there is one.
     """
 
@@ -53,7 +54,8 @@ class Layout:
     needs: tuple[str, ...]
     name: Callable[[pd.DataFrame], "pd.Series[str]"]
     split_key: Callable[[pd.DataFrame], "pd.Series[str]"]
-    entity_type: str
+    entity_type: str = ""
+    type_column: str = ""
     date_column: str = ""
 
 
@@ -84,7 +86,7 @@ class PaperEntities(EntityHandle):
         refuse_rows(table, ~table["is_test"].isin(["True", "False"]), "is_test", label, "neither True nor False")
         columns = {
             "name": layout.name(table),
-            "entity_type": table.get(layout.entity_type, layout.entity_type),
+            "entity_type": table[layout.type_column] if layout.type_column else layout.entity_type,
             "is_test": table["is_test"] == "True",
         }
         if layout.date_column:
@@ -98,7 +100,7 @@ def decimal_year(dates: "pd.Series[str]") -> "pd.Series[float]":
     """Return ISO dates as decimal years: '2000-07-02' is 2000.5; what is no date becomes NaN."""
     stamps = pd.to_datetime(dates, errors="coerce", format="ISO8601", utc=True)
     days = np.where(stamps.dt.is_leap_year, 366.0, 365.0)
-    return stamps.dt.year + (stamps.dt.dayofyear - 1) / days
+    return stamps.dt.year + (stamps.dt.day_of_year - 1) / days
 
 
 def readable(name: str) -> str:
@@ -133,7 +135,7 @@ LAYOUTS: dict[str, Layout] = {
         needs=("name", "country", "entity_type"),
         name=_column("name"),
         split_key=_column("country"),
-        entity_type="entity_type",
+        type_column="entity_type",
     ),
     "us_places": Layout(
         file="us_place.csv",
@@ -142,7 +144,7 @@ LAYOUTS: dict[str, Layout] = {
         needs=("name", "state_name", "entity_type"),
         name=_column("name"),
         split_key=_column("state_name"),
-        entity_type="entity_type",
+        type_column="entity_type",
     ),
     "nyc_places": Layout(
         file="nyc_place.csv",
@@ -151,7 +153,7 @@ LAYOUTS: dict[str, Layout] = {
         needs=("name", "borough_name", "facility_t_name"),
         name=lambda table: table["name"].map(readable),
         split_key=_column("borough_name"),
-        entity_type="facility_t_name",
+        type_column="facility_t_name",
     ),
     "art": Layout(
         file="art.csv",
@@ -160,7 +162,7 @@ LAYOUTS: dict[str, Layout] = {
         needs=("title", "creator", "release_date", "entity_type"),
         name=_work,
         split_key=lambda table: (table["release_date"] // 10 * 10).astype(int).astype(str) + "s",
-        entity_type="entity_type",
+        type_column="entity_type",
         date_column="release_date",
     ),
     "historical_figures": Layout(

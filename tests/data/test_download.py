@@ -118,6 +118,13 @@ def test_members_outside_the_folder_are_never_written(
     assert list(home.parent.rglob("evil.txt")) == []
 
 
+def test_a_data_folder_that_cannot_be_written_is_named(home: Path, make_package: MakePackage) -> None:
+    package = make_package()
+    home.write_text("a file stands where the folder should be")
+    with pytest.raises(OctoberError, match=r"packages cannot be written .* set OCTOBER_HOME to another folder"):
+        install([package])
+
+
 @pytest.mark.parametrize("damage", ["changed member", "missing member", "cut", "flipped", "empty"])
 def test_a_damaged_wheel_leaves_what_was_there(
     damage: str, home: Path, make_package: MakePackage, tmp_path: Path, tiny_files: dict[str, bytes]
