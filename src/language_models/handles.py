@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
     from .base import LanguageModel
+    from .served_lm import ServedLM
 
 Kind = Literal["causal_lm", "encoder"]
 DType = Literal["auto", "float32", "bfloat16"]
@@ -164,7 +165,7 @@ class ServedHandle:
         del fields["api_key"]
         return {name: value for name, value in fields.items() if value is not None}
 
-    def _served_lm(self, timeout: float, max_retries: int) -> Any:
+    def _served_lm(self, timeout: float, max_retries: int) -> "ServedLM":
         from .served_lm import ServedLM
 
         return ServedLM(

@@ -1,0 +1,28 @@
+"""Batches of similar length under a bound on tokens."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+CACHED_PER_FED = 8  # a token that only lies in the cache is counted as an eighth of one that passes through the network
+
+
+def length_sorted_batches(
+    lengths: Sequence[int], max_batch_tokens: int, cached_tokens: Callable[[int], int] = lambda fed: 0
+) -> Iterator[list[int]]:
+    """Yield the indices of the rows of each batch, longest rows first.
+
+    Args:
+        lengths: Tokens that each row feeds to the network.
+        max_batch_tokens: Bound on a batch's fed tokens, padding included; eight times as many may lie in its cache.
+            A single row may be longer.
+        cached_tokens: From the longest row's fed tokens to the tokens in the cache for each row.
+    """
+    batch: list[int] = []
+    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        fed = lengths[batch[0]] if batch else lengths[index]
+        rows = len(batch) + 1
+        if batch and (rows * fed > max_batch_tokens or rows * cached_tokens(fed) > CACHED_PER_FED * max_batch_tokens):
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch

@@ -1,0 +1,126 @@
+"""Any Hugging Face causal language model in this process behind the `LanguageModel` interface."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from tqdm.auto import tqdm
+
+from ..errors import OctoberError
+from .base import Completion, LanguageModel, Score, check_generation, check_scoring
+from .batching import length_sorted_batches
+from .decoding import Decoding, Request
+from .output_head import OutputHead
+from .prefix_cache import EMPTY_PREFIX, PrefixCache, encode_prefix, shared_prefix
+from .sampling import row_generators
+from .stopping import StopStrings
+from .tokens import PromptTokenizer
+
+_SECONDS_UNTIL_PROGRESS = 5.0  # shorter calls show no bar
+_LAYER_TYPES = {"full_attention", "sliding_attention", "attention"}
+
+
+class TransformersLM(LanguageModel):
+    """A causal model and its tokenizer.
+
+    Prompts are batched by length; what all of a call's prompts begin with (few-shot examples) is encoded once. Logits
+    are computed only where they are read.
+
+    Args:
+        model: Any `AutoModelForCausalLM` whose layers are full or sliding attention.
+        tokenizer: Its tokenizer.
+        max_batch_tokens: Tokens, padding included, that pass through the network at once; eight times as many may
+            lie in the caches. A single longer prompt passes whole.
+
+    Raises:
+        OctoberError: The model has layers that keep another kind of state, or a head that cannot be applied apart.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, *, max_batch_tokens: int = 4096) -> None:
+        if max_batch_tokens < 1:
+            raise OctoberError(f"max_batch_tokens={max_batch_tokens}: must be at least 1")
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+        self.max_batch_tokens = max_batch_tokens
+        config = model.config.get_text_config()
+        others = sorted(set(getattr(config, "layer_types", None) or ()) - _LAYER_TYPES)
+        if others:
+            raise OctoberError(f"{type(model).__name__}: layers of type {others[0]} are not supported")
+        self._context = getattr(config, "max_position_embeddings", None)
+        self._prompts = PromptTokenizer(tokenizer)
+        self._head = OutputHead(model)
+
+    @torch.inference_mode()
+    def generate(
+        self,
+        prompts: Sequence[str],
+        *,
+        max_new_tokens: int,
+        stop: Sequence[str] = (),
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+    ) -> list[Completion]:
+        """Continue each prompt; see `LanguageModel.generate`."""
+        check_generation(max_new_tokens, stop, temperature, top_p)
+        encoded = self._prompts.encode(prompts)
+        self._check_lengths([len(ids) + max_new_tokens for ids in encoded], "prompt", f" with {max_new_tokens} new")
+        prefix = self._encoded_prefix(encoded, [len(ids) - 1 for ids in encoded])
+        generators = row_generators(prompts, seed)
+        requests = [Request(ids, generator) for ids, generator in zip(encoded, generators, strict=True)]
+        decoding = Decoding(self.model, StopStrings(self.tokenizer, stop), max_new_tokens, temperature, top_p)
+        fed = [len(ids) - prefix.length for ids in encoded]
+        batches = length_sorted_batches(fed, self.max_batch_tokens, lambda own: prefix.length + own + max_new_tokens)
+        with _progress(len(prompts), "generating") as bar:
+            for batch in batches:
+                decoding.run([requests[index] for index in batch], prefix, bar)
+        return [decoding.completion(request, self.tokenizer) for request in requests]
+
+    @torch.inference_mode()
+    def score(self, prompts: Sequence[str], continuations: Sequence[str]) -> list[Score]:
+        """Return the continuations' log-probabilities; see `LanguageModel.score`."""
+        check_scoring(prompts, continuations)
+        pairs = [self._prompts.encode_pair(*pair) for pair in zip(prompts, continuations, strict=True)]
+        encoded, starts = [ids for ids, _ in pairs], [start for _, start in pairs]
+        self._check_lengths([len(ids) for ids in encoded], "prompt and continuation", "")
+        prefix = self._encoded_prefix(encoded, [start - 1 for start in starts])
+        fed = [len(ids) - 1 - prefix.length for ids in encoded]  # the last token predicts nothing that is asked for
+        scores: list[Score | None] = [None] * len(encoded)
+        with _progress(len(encoded), "scoring") as bar:
+            for batch in length_sorted_batches(fed, self.max_batch_tokens):
+                values = self._score_batch([encoded[i] for i in batch], [starts[i] for i in batch], prefix)
+                for index, log_probabilities in zip(batch, values, strict=True):
+                    ids = encoded[index][starts[index] :]
+                    tokens = tuple(self.tokenizer.convert_ids_to_tokens(ids))
+                    scores[index] = Score(tokens, tuple(ids), tuple(log_probabilities))
+                bar.update(len(batch))
+        return [score for score in scores if score is not None]
+
+    def _score_batch(self, rows: list[list[int]], starts: list[int], prefix: PrefixCache) -> list[list[float]]:
+        """Return each row's log-probabilities of its tokens from `starts[row]` on."""
+        own = [row[prefix.length : -1] for row in rows]
+        longest = max(map(len, own))
+        input_ids = torch.tensor([ids + [0] * (longest - len(ids)) for ids in own], device=self.model.device)
+        cache = {"past_key_values": prefix.read_only(), "use_cache": True} if prefix.length else {"use_cache": False}
+        hidden = self._head.backbone(input_ids=input_ids, **cache).last_hidden_state
+        asked = [(row, place) for row, ids in enumerate(rows) for place in range(starts[row], len(ids))]
+        rows_asked = torch.tensor([row for row, _ in asked], device=hidden.device)
+        places = torch.tensor([place - 1 - prefix.length for _, place in asked], device=hidden.device)
+        targets = torch.tensor([rows[row][place] for row, place in asked], device=hidden.device)
+        values = iter(self._head.log_probabilities(hidden[rows_asked, places], targets).tolist())
+        return [[next(values) for _ in range(start, len(ids))] for ids, start in zip(rows, starts, strict=True)]
+
+    def _encoded_prefix(self, encoded: list[list[int]], limits: list[int]) -> PrefixCache:
+        token_ids = shared_prefix(encoded, limits)
+        return encode_prefix(self._head.backbone, token_ids) if token_ids else EMPTY_PREFIX
+
+    def _check_lengths(self, lengths: list[int], what: str, addition: str) -> None:
+        for index, length in enumerate(lengths):
+            if self._context is not None and length > self._context:
+                raise OctoberError(
+                    f"{what} {index}{addition} has {length} tokens, more than the model's context of {self._context}"
+                )
+
+
+def _progress(total: int, what: str) -> Any:
+    return tqdm(total=total, desc=what, unit="text", delay=_SECONDS_UNTIL_PROGRESS, leave=False)
