@@ -3,6 +3,7 @@
 Importing this module, making a handle and checking it import neither torch nor transformers.
 """
 
+import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -114,7 +115,7 @@ class ModelHandle:
 
     def describe(self) -> dict[str, Any]:
         """Return the fields that are set, for records."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        return _set_fields(self)
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,8 @@ class ServedHandle:
         name: The name it has in records and tables.
         base_url: Of the engine, up to and including `/v1`.
         model: The name under which the engine serves the model.
-        api_key: Sent as a bearer token; left out of records.
+        api_key_variable: The environment variable that holds the key, if the engine wants one; a key itself never
+            stands in a config, which is recorded.
         timeout: Seconds for one request.
         max_retries: Attempts after the first.
         max_concurrent: Requests in flight at once.
@@ -135,7 +137,7 @@ class ServedHandle:
     name: str
     base_url: str
     model: str
-    api_key: str | None = None
+    api_key_variable: str = "OPENAI_API_KEY"
     timeout: float = 600.0
     max_retries: int = 5
     max_concurrent: int = 16
@@ -160,10 +162,8 @@ class ServedHandle:
         return content_hash({"base_url": self.base_url, "model": self.model})
 
     def describe(self) -> dict[str, Any]:
-        """Return the fields that are set, for records; never the key."""
-        fields = asdict(self)
-        del fields["api_key"]
-        return {name: value for name, value in fields.items() if value is not None}
+        """Return the fields that are set, for records."""
+        return _set_fields(self)
 
     def _served_lm(self, timeout: float, max_retries: int) -> "ServedLM":
         from .served_lm import ServedLM
@@ -171,7 +171,7 @@ class ServedHandle:
         return ServedLM(
             self.base_url,
             self.model,
-            api_key=self.api_key,
+            api_key=os.environ.get(self.api_key_variable),
             timeout=timeout,
             max_retries=max_retries,
             max_concurrent=self.max_concurrent,
@@ -252,4 +252,8 @@ class EncoderHandle:
 
     def describe(self) -> dict[str, Any]:
         """Return the fields that are set, for records."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        return _set_fields(self)
+
+
+def _set_fields(handle: ModelHandle | ServedHandle | EncoderHandle) -> dict[str, Any]:
+    return {name: value for name, value in asdict(handle).items() if value is not None}

@@ -116,7 +116,7 @@ def _folder(handle: "ModelHandle") -> Path:
 def _encoder_folder(handle: "EncoderHandle", *, query: bool) -> Path:
     path = handle.query_path if query else handle.path
     if path is not None:
-        return model_folder(path, handle.revision)
+        return model_folder(path, handle.revision, also=["pytorch_model.bin"])  # older encoders have nothing else
     if handle.embedded is None:
         raise OctoberError(f"encoder {handle.name}: give encoder.path=… (a folder or a name on the hub)")
     return embedded_folder(handle.embedded)
@@ -134,6 +134,8 @@ def _tokenizer(handle: "ModelHandle", folder: Path) -> Any:
 
 
 def _model(handle: "ModelHandle", folder: Path, dtype: torch.dtype) -> Any:
+    if not any(folder.glob("*.safetensors")):
+        raise OctoberError(f"model path {folder}: the folder holds no *.safetensors; no other weights are loaded")
     auto = AutoModelForCausalLM if handle.kind == "causal_lm" else AutoModel
     with _quiet():
         model, report = auto.from_pretrained(folder, dtype=dtype, use_safetensors=True, output_loading_info=True)

@@ -2,12 +2,13 @@
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import OctoberError
 
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
-_WANTED = ["*.json", "*.safetensors", "*.txt", "*.model", "*/config.json"]
+_WANTED = ("*.json", "*.safetensors", "*.txt", "*.model", "*/config.json")
 _SECONDS_TO_ANSWER = 10.0
 
 
@@ -28,14 +29,19 @@ def check_place(path: str, revision: str | None) -> None:
         raise OctoberError(f"model {path} is not in the hub's cache and HF_HUB_OFFLINE is set: give a local folder")
 
 
-def model_folder(path: str, revision: str | None) -> Path:
+def model_folder(path: str, revision: str | None, also: Sequence[str] = ()) -> Path:
     """Return the local folder, or the folder of the hub's snapshot, fetched if it is not in the cache.
+
+    Args:
+        path: A folder, or a name on the hub.
+        revision: Branch, tag or commit on the hub.
+        also: Patterns of files to fetch besides safetensors, config and tokenizer.
 
     Raises:
         OctoberError: The model does not exist, needs permission, or the hub cannot be reached.
     """
     check_place(path, revision)
-    return _local_folder(path) or _snapshot(path, revision)
+    return _local_folder(path) or _snapshot(path, revision, [*_WANTED, *also])
 
 
 def _local_folder(path: str) -> Path | None:
@@ -50,17 +56,17 @@ def _local_folder(path: str) -> Path | None:
     return None
 
 
-def _snapshot(path: str, revision: str | None) -> Path:
+def _snapshot(path: str, revision: str | None, wanted: list[str]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
 
     try:
         if _is_cached(path, revision):
             try:
-                return Path(snapshot_download(path, revision=revision, allow_patterns=_WANTED, local_files_only=True))
+                return Path(snapshot_download(path, revision=revision, allow_patterns=wanted, local_files_only=True))
             except LocalEntryNotFoundError:
                 pass
-        return Path(snapshot_download(path, revision=revision, allow_patterns=_WANTED, etag_timeout=_SECONDS_TO_ANSWER))
+        return Path(snapshot_download(path, revision=revision, allow_patterns=wanted, etag_timeout=_SECONDS_TO_ANSWER))
     except GatedRepoError as error:
         raise OctoberError(f"model {path} needs permission: accept its licence on the hub and log in") from error
     except RepositoryNotFoundError as error:
