@@ -1,0 +1,105 @@
+"""Extraction of every layer's activations against the bare forward pass, and its memory at two sizes.
+
+The bare pass runs the same batches of the same prompts and keeps nothing: the difference is the hooks, tokenising,
+checking and writing. Memory is what a fresh process adds to its resident set from the loaded model to the end.
+"""
+
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import torch
+
+from october.data import WorldCities
+from october.language_models import ModelHandle
+from october.probing import extract
+from october.probing.prompt_tokens import tokenize_prompts
+from october.reporting.benchmarks import Case, Measured, run_benchmark
+
+NUM_NAMES = 4_000
+MAX_BATCH_TOKENS = 4_096
+MODEL = ModelHandle(name="gemma3_270m", embedded="gemma3_270m")
+
+
+def names(count: int) -> list[str]:
+    """The largest cities' names; when there are too few, with a number behind them."""
+    known = WorldCities().load().names
+    return [known[i % len(known)] + (f" {i // len(known)}" if i >= len(known) else "") for i in range(count)]
+
+
+def bare_forward(texts: list[str]) -> None:
+    """Run the backbone over the batches that extraction makes."""
+    model, tokenizer = MODEL.load_backbone()
+    with torch.inference_mode():
+        for batch in tokenize_prompts(tokenizer, texts).batches(MAX_BATCH_TOKENS):
+            model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False)
+
+
+def extraction(texts: list[str]) -> None:
+    """Extract into a fresh folder."""
+    model, tokenizer = MODEL.load_backbone()
+    with tempfile.TemporaryDirectory() as folder:
+        extract(model, tokenizer, texts, folder=folder, max_batch_tokens=MAX_BATCH_TOKENS, progress=False)
+
+
+def added_memory(count: int) -> float:
+    """Return the MiB that extracting `count` names adds to the resident set of a fresh process."""
+    command = [sys.executable, str(Path(__file__).resolve()), str(count)]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])
+
+
+def print_added_memory(count: int) -> None:
+    """Extract in this process while a thread watches its resident set."""
+    texts, process, stop = names(count), psutil.Process(), threading.Event()
+    extraction(texts[:64])  # loads the model and warms its buffers
+    before, peak = process.memory_info().rss, [0]
+
+    def watch() -> None:
+        while not stop.is_set():
+            peak[0] = max(peak[0], process.memory_info().rss)
+            time.sleep(0.005)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    extraction(texts)
+    stop.set()
+    watcher.join()
+    print((peak[0] - before) / 2**20)
+
+
+def main() -> None:
+    """Measure throughput and memory."""
+    texts = names(NUM_NAMES)
+    tokens = int(tokenize_prompts(MODEL.load_backbone()[1], texts).lengths.sum())
+    once, fourfold = added_memory(NUM_NAMES), added_memory(4 * NUM_NAMES)
+    run_benchmark(
+        "activations",
+        [
+            Case(
+                name=f"extraction, all layers, {NUM_NAMES:,} names, {tokens:,} tokens",
+                ours=lambda: extraction(texts),
+                peer=lambda: bare_forward(texts),
+                bar=">=0.9",
+                peer_settings="the same model, prompts and batches; no hooks, nothing kept",
+            ),
+            Measured(
+                name=f"memory added at {4 * NUM_NAMES:,} names against {NUM_NAMES:,}",
+                ours=fourfold,
+                peer=once,
+                unit="MiB",
+                bar="<=1.1",
+                peer_settings="the same extraction with a quarter of the names",
+            ),
+        ],
+    )
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        print_added_memory(int(sys.argv[1]))
+    else:
+        main()
