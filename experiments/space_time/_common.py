@@ -38,6 +38,18 @@ PLACE_COLUMNS = {  # what a table shows, and the metric it shows
 PLACE_UNITS = {"error": "km"}
 TIME_COLUMNS = {"R2": "r2", "Spearman": "spearman", "error": "mae", "proximity error": "proximity_error"}
 TIME_UNITS = {"error": "years"}
+BESIDE = {  # the published rows beside which a set's rows stand: the smallest of the paper's models
+    "world_cities": "Llama-2-7B world",
+    "world_places": "Llama-2-7B world",
+    "us_cities": "Llama-2-7B USA",
+    "us_places": "Llama-2-7B USA",
+    "nyc_places": "Llama-2-7B NYC",
+    "wikipedia_people": "Llama-2-7B historical figures",
+    "wordnet_people": "Llama-2-7B historical figures",
+    "historical_figures": "Llama-2-7B historical figures",
+    "art": "Llama-2-7B entertainment",
+    "headlines": "Llama-2-7B headlines",
+}
 BARE = Prompt("bare")  # the name alone
 Scores = dict[str, Any]  # one split's numbers: metric to value
 
@@ -164,9 +176,14 @@ def subset(entities: EntitySet, size: int | None) -> tuple[EntitySet, str]:
     return entities.largest(size), f"{size:,} largest"
 
 
-def table_rows(scores: Mapping[str, Sequence[Scores]], label: str, places: bool) -> list[Row]:
-    """Return a row for each network or control."""
-    return [Row(name=f"{name}, {label}", cells=metric_cells(splits, places)) for name, splits in scores.items()]
+def table_rows(
+    scores: Mapping[str, Sequence[Scores]], label: str, places: bool, beside: Mapping[str, str | None]
+) -> list[Row]:
+    """Return a row for each network or control, beside the published row that `beside` gives a network."""
+    return [
+        Row(name=f"{name}, {label}", cells=metric_cells(splits, places), published=beside.get(name))
+        for name, splits in scores.items()
+    ]
 
 
 def depth_evidence(scores: Sequence[Scores]) -> dict[str, Cell]:

@@ -38,8 +38,9 @@ def space(
         seeds: Random splits.
         run: The run.
     """
-    entities = data.load()
-    if subsets != [None]:
+    sizes = [size for size in subsets if size is not None]
+    entities = data.load(max(sizes) if len(sizes) == len(subsets) else None)
+    if sizes:
         entities = entities.largest(len(entities))  # each subset is then a prefix, and one extraction serves all
     words = prompt_named(prompt, entities.kind)
     handles = [handle for handle in (model, untrained, smaller) if handle is not None]
@@ -53,7 +54,9 @@ def space(
             for name, states in activations.items()
         }
         controls = common.control_scores(run, part, label, seeds)
-        rows += common.table_rows({**scores, **controls}, label, places=True)
+        rows += common.table_rows(
+            {**scores, **controls}, label, places=True, beside={model.name: common.BESIDE.get(entities.name)}
+        )
         evidence[f"gain over spelling, {label}"] = gain_over_spelling(scores[model.name], controls)
     evidence |= common.depth_evidence(scores[model.name])
     evidence |= common.comparison_evidence(scores, model, untrained, smaller)

@@ -54,7 +54,9 @@ def time(
     evidence |= common.comparison_evidence(scores, model, untrained, smaller)
     curves = figures.r2_by_layer(run.figures, scores, controls, entities.targets)
     return Result(
-        rows=common.table_rows({**scores, **controls}, label, places=False),
+        rows=common.table_rows(
+            {**scores, **controls}, label, places=False, beside={model.name: common.BESIDE.get(entities.name)}
+        ),
         evidence=evidence,
         figures={f"Test R² of linear probes by layer, {label}": curves},
         fingerprints={entities.name: entities.fingerprint, **{h.name: h.fingerprint() for h in handles}},
