@@ -232,11 +232,9 @@ def _check_key(override: Override, base: DictConfig) -> None:
     node: Any = base
     for depth, part in enumerate(key.split(".")):
         if not isinstance(node, DictConfig) or part not in node:
-            above = ".".join(key.split(".")[:depth])
-            known = [f"{above}.{name}".lstrip(".") for name in node] if isinstance(node, DictConfig) else []
-            raise OctoberError(
-                f"{key}: no such key{catalogue.did_you_mean(key, [k for k in known if k != '_target_'])}"
-            )
+            above = "".join(f"{name}." for name in key.split(".")[:depth])
+            known = [above + str(name) for name in node if name != "_target_"] if isinstance(node, DictConfig) else []
+            raise OctoberError(f"{key}: no such key{catalogue.did_you_mean(key, known)}")
         node = node._get_node(part)
 
 

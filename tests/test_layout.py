@@ -20,6 +20,16 @@ def test_src_imports_itself_relatively(root: Path) -> None:
     assert [str(p) for p in (root / "src").rglob("*.py") if pattern.search(p.read_text())] == []
 
 
+def test_nothing_in_src_imports_an_experiment_and_no_shared_module_a_paper(root: Path) -> None:
+    """What import-linter cannot see: `experiments/` lies outside `src`, and papers lie inside their field's package."""
+    for path in (root / "src").rglob("*.py"):
+        imported = re.findall(r"^\s*from (\.+[\w.]*) import", path.read_text(), re.MULTILINE)
+        assert not any("experiments" in name for name in imported), path
+        if path.parent.name in FIELDS and path.name != "__init__.py":
+            papers = {folder.name for folder in path.parent.iterdir() if (folder / "__init__.py").exists()}
+            assert not {name.lstrip(".").split(".")[0] for name in imported} & papers, path
+
+
 def test_every_paper_has_its_page_its_published_numbers_and_its_configs(root: Path) -> None:
     for folder in (path for path in (root / "experiments").iterdir() if (path / "__init__.py").exists()):
         assert (folder / "README.md").exists(), folder
