@@ -107,7 +107,7 @@ class Run:
 
     def progress(self, items: Iterable[T], description: str, total: int | None = None) -> Iterable[T]:
         """Iterate over `items` behind a progress bar (rank 0 alone shows it)."""
-        return tqdm(items, desc=description, total=total, disable=not is_main_process(), dynamic_ncols=True)
+        return tqdm(items, description, total, leave=False, disable=not is_main_process(), delay=2, dynamic_ncols=True)
 
     def log(self, metrics: Metrics) -> None:
         """Send metrics to the tracker (rank 0 alone does)."""

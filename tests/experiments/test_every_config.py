@@ -1,0 +1,74 @@
+"""Every experiment config composes, matches its function, and runs at size=tiny on the real offline models and data."""
+
+from pathlib import Path
+
+import pytest
+
+from october import catalogue, configuration
+from october.errors import OctoberError
+from october.experiments.space_time import _common
+from october.finish import finish
+from october.reporting import Record
+from october.run import Run
+from october.tracking import LocalTracker
+
+NAMES = catalogue.choices("experiment")
+OFFLINE = [name for name in NAMES if not name.endswith("_paper")]
+
+
+@pytest.fixture(autouse=True)
+def no_old_activations(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_common, "data_home", lambda: tmp_path_factory.getbasetemp() / "october")
+
+
+def config_of(*overrides: str) -> configuration.Config:
+    return configuration.resolved(configuration.composed(list(overrides)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("size", ["tiny", "small", "full"])
+def test_it_composes_at_every_size(name: str, size: str) -> None:
+    folder = ["data.folder=somewhere"] if name.endswith("_paper") else []
+    config = config_of(f"experiment={name}", f"size={size}", *folder)
+    assert config["_target_"].startswith("october.experiments.")
+
+
+@pytest.mark.parametrize("entry", catalogue.experiments(), ids=lambda entry: entry.name)
+def test_its_opening_comment_says_how_to_run_it(entry: catalogue.Experiment) -> None:
+    assert entry.run.startswith(f"october experiment={entry.name}")
+    assert "minute" in entry.takes or "second" in entry.takes
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.endswith("_paper")])
+def test_a_paper_config_asks_for_the_papers_files(name: str, tmp_path: Path) -> None:
+    with pytest.raises(OctoberError, match=r"data\.folder"):
+        config_of(f"experiment={name}")
+    with pytest.raises(OctoberError, match=r"llama|Llama|folder|csv"):
+        configuration.bind(config_of(f"experiment={name}", f"data.folder={tmp_path}"))
+
+
+@pytest.mark.gemma
+@pytest.mark.parametrize("name", OFFLINE)
+def test_it_runs_at_size_tiny(name: str, tmp_path: Path) -> None:
+    config = config_of(f"experiment={name}", "size=tiny", "seeds=[0,1]")
+    function, arguments = configuration.bind(config)
+    with Run(tmp_path, name, config, LocalTracker()) as run:
+        finish(run, function(**arguments, run=run))
+    record = Record.load(tmp_path / "record.json")
+    assert record.rows
+    assert record.fingerprints
+    assert {claim.verdict for claim in record.claims} <= {"not tested at this scale"}
+    assert all((tmp_path / "figures" / figure.file).exists() for figure in record.figures)
+    function(**arguments, run=finished(tmp_path, name, config))  # every step is there: nothing is computed again
+
+
+def finished(folder: Path, name: str, config: configuration.Config) -> Run:
+    run = Run(folder, name, config, LocalTracker())
+    with run:
+        steps = dict(run.finished)
+
+    def known(key: str, *_: object, **__: object) -> object:
+        return steps[key]
+
+    run.once = known  # type: ignore[method-assign, assignment]
+    return run
