@@ -52,7 +52,7 @@ def load_encoder(handle: "EncoderHandle", *, query: bool) -> "SentenceTransforme
     """
     handle.check()
     folder = _encoder_folder(handle, query=query)
-    with _damage_named(folder):
+    with _damage_named(folder), _quiet():
         encoder = _sentence_transformer(handle, folder)
     if handle.max_sequence_length is not None:
         encoder.max_seq_length = handle.max_sequence_length
@@ -156,13 +156,13 @@ def _random_model(handle: "ModelHandle", folder: Path, dtype: torch.dtype) -> An
 
 def _sentence_transformer(handle: "EncoderHandle", folder: Path) -> "SentenceTransformer":
     from sentence_transformers import SentenceTransformer
-    from sentence_transformers.models import Normalize, Pooling, Transformer
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 
     device = str(chosen_device(handle.device))
     if handle.pooling is None:
         return SentenceTransformer(str(folder), device=device)
     transformer = Transformer(str(folder))
-    modules = [transformer, Pooling(transformer.get_word_embedding_dimension(), pooling_mode=handle.pooling)]
+    modules = [transformer, Pooling(transformer.get_embedding_dimension(), pooling_mode=handle.pooling)]
     return SentenceTransformer(modules=[*modules, *([Normalize()] if handle.normalize else [])], device=device)
 
 

@@ -1,0 +1,42 @@
+"""Slow, obvious references: one prompt at a time, one token at a time."""
+
+import torch
+
+from october.language_models import TransformersLM
+
+
+@torch.inference_mode()
+def greedy_one_at_a_time(lm: TransformersLM, prompt: str, max_new_tokens: int) -> list[int]:
+    """What transformers' own `generate` writes after a single prompt."""
+    ids = prompt_ids(lm, prompt)
+    written = lm.model.generate(torch.tensor([ids]), max_new_tokens=max_new_tokens, do_sample=False)
+    return written[0, len(ids) :].tolist()
+
+
+@torch.inference_mode()
+def score_token_by_token(lm: TransformersLM, prompt: str, continuation: str) -> list[float]:
+    """The log-probability of each token after the prompt's, from a forward pass of its own without a cache."""
+    ids = prompt_ids(lm, prompt + continuation)
+    border = num_tokens_within(lm, prompt, continuation)
+    values = []
+    for place in range(border, len(ids)):
+        logits = lm.model(torch.tensor([ids[:place]]), use_cache=False).logits[0, -1].double()
+        values.append(torch.log_softmax(logits, dim=-1)[ids[place]].item())
+    return values
+
+
+def prompt_ids(lm: TransformersLM, text: str) -> list[int]:
+    """Token ids with a start token: the end token for a tokenizer that has no other."""
+    ids = lm.tokenizer(text)["input_ids"]
+    return ids or [lm.tokenizer.eos_token_id]
+
+
+def num_tokens_within(lm: TransformersLM, prompt: str, continuation: str) -> int:
+    """How many of the joint encoding's tokens end at or before the prompt's last character."""
+    encoding = lm.tokenizer(prompt + continuation, return_offsets_mapping=True)
+    count = 0
+    for _, end in encoding["offset_mapping"]:
+        if end > len(prompt):
+            break
+        count += 1
+    return count

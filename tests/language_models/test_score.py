@@ -1,0 +1,139 @@
+import math
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from october.errors import OctoberError
+from october.language_models import TransformersLM
+from references import prompt_ids, score_token_by_token
+
+WORDS = ["The", " capital", " of", " France", " is", " Paris", ".", "\n", " naïve", " 日本", " river", "  two", "x"]
+TEXTS = st.lists(st.sampled_from(WORDS), min_size=1, max_size=12).map("".join)
+SHARED = "Question: where is the tower? Answer: in the old town, near the river.\n" * 4
+
+
+def assert_scores(lm: TransformersLM, prompts: list[str], continuations: list[str]) -> None:
+    scores = lm.score(prompts, continuations)
+    for prompt, continuation, score in zip(prompts, continuations, scores, strict=True):
+        expected = score_token_by_token(lm, prompt, continuation)
+        assert score.log_probabilities == pytest.approx(expected, abs=1e-4)
+        assert score.total == pytest.approx(sum(expected), abs=1e-3)
+        ids = prompt_ids(lm, prompt + continuation)
+        assert list(score.token_ids) == ids[len(ids) - len(expected) :]
+        assert list(score.tokens) == lm.tokenizer.convert_ids_to_tokens(score.token_ids)
+
+
+@settings(deadline=None, max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(pairs=st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=4))
+def test_scores_equal_a_loop_over_tokens(lm: TransformersLM, pairs: list[tuple[str, str]]) -> None:
+    assert_scores(lm, [prompt for prompt, _ in pairs], [continuation for _, continuation in pairs])
+
+
+def test_scores_behind_a_shared_prefix_equal_a_loop_over_tokens(lm, fed_tokens) -> None:
+    prompts = [SHARED + text for text in ("The", "Question: where is Paris", "", "x  two", "The capital of", "river")]
+    continuations = [" is Paris.", " naïve", "Answer", " river.\n", " France is", "."]
+    shapes = fed_tokens(lm)
+    lm.score(prompts, continuations)
+    whole = sum(len(prompt_ids(lm, p + c)) for p, c in zip(prompts, continuations, strict=True))
+    assert shapes[0][0] == 1, "the prefix is encoded alone"
+    assert sum(rows * tokens for rows, tokens in shapes) < 0.5 * whole
+    assert_scores(lm, prompts, continuations)
+
+
+def test_equal_prompts_with_different_continuations(lm) -> None:
+    assert_scores(lm, [SHARED] * 5, [" Paris", " river", " Paris", "x", " the old town"])
+
+
+def test_a_prefix_stays_as_it_was_encoded(llama) -> None:
+    from october.language_models.prefix_cache import encode_prefix
+
+    prefix = encode_prefix(llama.model.base_model, [5, 6, 7])
+    before = [keys.clone() for keys, _ in prefix._layers]
+    for rows in (1, 3):
+        ids = torch.full((rows, 4), 9)
+        llama.model.base_model(input_ids=ids, past_key_values=prefix.read_only(), use_cache=True)
+        llama.model.base_model(input_ids=ids, past_key_values=prefix.left_padded([3] * rows), use_cache=True)
+    assert all(torch.equal(a, b) for a, (b, _) in zip(before, prefix._layers, strict=True))
+
+
+def test_an_empty_prompt_is_the_start_token(lm) -> None:
+    (score,) = lm.score([""], ["The capital"])
+    start = lm.tokenizer.bos_token_id if lm.tokenizer.bos_token_id is not None else lm.tokenizer.eos_token_id
+    ids = lm.tokenizer("The capital", add_special_tokens=False)["input_ids"]
+    logits = torch.log_softmax(lm.model(torch.tensor([[start, *ids]])).logits[0].double(), dim=-1)
+    assert score.total == pytest.approx(sum(logits[i, t].item() for i, t in enumerate(ids)), abs=1e-4)
+    assert list(score.token_ids) == ids
+
+
+def test_the_start_token_stands_once(llama) -> None:
+    with_name, without = llama.score(["<bos>The capital", "The capital"], [" of", " of"])
+    assert with_name.total == pytest.approx(without.total, abs=1e-5)
+
+
+def test_all_one_token_continuations_have_total_probability_one(llama) -> None:
+    """Every token after one prompt: the head's chunks cover the vocabulary exactly."""
+    ids = prompt_ids(llama, "The capital of")
+    hidden = llama.model.base_model(torch.tensor([ids])).last_hidden_state[:, -1]
+    vocabulary = torch.arange(llama.model.config.vocab_size)
+    values = llama._head.log_probabilities(hidden.expand(len(vocabulary), -1), vocabulary)
+    assert values.exp().sum().item() == pytest.approx(1.0, abs=1e-5)
+
+
+def test_the_head_is_applied_in_bounded_pieces(llama, monkeypatch: pytest.MonkeyPatch) -> None:
+    from october.language_models import output_head
+
+    whole = llama.score(["The"] * 3, [" capital of France"] * 3)
+    sizes = []
+    hook = llama.model.get_output_embeddings().register_forward_hook(lambda m, args, out: sizes.append(out.numel()))
+    monkeypatch.setattr(output_head, "_LOGITS_AT_ONCE", 2 * llama.model.config.vocab_size)
+    in_pieces = llama.score(["The"] * 3, [" capital of France"] * 3)
+    hook.remove()
+    assert max(sizes) == 2 * llama.model.config.vocab_size
+    assert [s.total for s in in_pieces] == pytest.approx([s.total for s in whole], abs=1e-5)
+
+
+def test_soft_capped_logits_are_scored_as_the_model_makes_them() -> None:
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    from october.language_models.output_head import OutputHead
+
+    sizes = dict(vocab_size=50, hidden_size=16, intermediate_size=16, num_hidden_layers=1, head_dim=8)
+    config = Gemma2Config(
+        **sizes, num_attention_heads=2, num_key_value_heads=1, final_logit_softcapping=0.5, initializer_range=0.5
+    )
+    model = Gemma2ForCausalLM(config).eval()
+    ids = torch.tensor([[1, 2, 3, 4]])
+    with torch.inference_mode():
+        expected = torch.log_softmax(model(ids).logits[0].double(), dim=-1)
+        hidden = model.base_model(ids).last_hidden_state[0]
+        values = OutputHead(model).log_probabilities(hidden, torch.tensor([7, 8, 9, 10]))
+    assert values.tolist() == pytest.approx([expected[i, 7 + i].item() for i in range(4)], abs=1e-5)
+
+
+def test_a_head_that_scales_its_logits_in_its_own_way_is_refused() -> None:
+    from transformers import CohereConfig, CohereForCausalLM
+
+    from october.language_models.output_head import OutputHead
+
+    config = CohereConfig(
+        vocab_size=50, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, logit_scale=7.0
+    )
+    with pytest.raises(OctoberError, match="CohereForCausalLM computes its logits"):
+        OutputHead(CohereForCausalLM(config).eval())
+
+
+def test_bad_arguments_are_named(llama) -> None:
+    with pytest.raises(OctoberError, match="2 prompts and 1 continuations"):
+        llama.score(["a", "b"], ["c"])
+    with pytest.raises(OctoberError, match="continuation 1 is empty"):
+        llama.score(["a", "b"], ["c", ""])
+    with pytest.raises(OctoberError, match=r"prompt and continuation 0 has \d+ tokens, more than the model's context"):
+        llama.score(["river " * 600], [" x"])
+    assert llama.score([], []) == []
+
+
+def test_totals_are_log_probabilities(lm) -> None:
+    scores = lm.score(["The", "x"], [" capital", " of France"])
+    assert all(score.total < 0 and math.isfinite(score.total) for score in scores)
