@@ -20,7 +20,7 @@ from october.probing import extract
 from october.probing.prompt_tokens import tokenize_prompts
 from october.reporting.benchmarks import Case, Measured, run_benchmark
 
-NUM_NAMES = 4_000
+NUM_NAMES = 2_000
 MAX_BATCH_TOKENS = 4_096
 MODEL = ModelHandle(name="gemma3_270m", embedded="gemma3_270m")
 

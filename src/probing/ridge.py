@@ -136,7 +136,8 @@ class _Rows:
         size = rows.stop - rows.start
         if len(self._buffer) < size:
             self._buffer = np.empty((size, self.num_features))
-        return np.subtract(self.features[rows], self.mean, out=self._buffer[:size], dtype=np.float64)
+        np.subtract(self.features[rows], self.mean, out=self._buffer[:size], dtype=np.float64)
+        return self._buffer[:size]
 
     def scale(self, sum_of_squares: Float[np.ndarray, " features"]) -> Float[np.ndarray, " features"]:
         """Standard deviations; 1 for a constant column, whose only variation is its mean's rounding."""
