@@ -231,7 +231,7 @@ def _check_key(override: Override, base: DictConfig) -> None:
         return
     node: Any = base
     for depth, part in enumerate(key.split(".")):
-        if not isinstance(node, DictConfig) or part not in node:
+        if not isinstance(node, DictConfig) or part not in node.keys():  # noqa: SIM118 (`in` passes over ???)
             above = "".join(f"{name}." for name in key.split(".")[:depth])
             known = [above + str(name) for name in node if name != "_target_"] if isinstance(node, DictConfig) else []
             raise OctoberError(f"{key}: no such key{catalogue.did_you_mean(key, known)}")

@@ -1,4 +1,4 @@
-"""The prompts in which entities stand: the official code's, verbatim, and two sentences of our own.
+"""The prompts in which entities stand: a bare name, and cues in our own words after the official code's kinds.
 
 Every prompt is what stands before and after the entity's name. A causal model's activation of the entity's last token
 cannot depend on what comes after it, so a prompt with text behind the name is read at the prompt's last token.
@@ -19,13 +19,13 @@ class Prompt:
     """One way to put an entity before the model.
 
     Attributes:
-        name: as in the official repository, or our own.
+        name: as the official repository calls this kind of prompt, or our own.
         before: text in front of the entity.
         after: text behind it; then the activation is read at its end.
         capitals: the entity is written in capitals.
         num_random_tokens: random token ids in front, drawn anew for each entity (`random_tokens` of `extract`).
         drop_period: a final full stop of the entity is left out.
-        entities: what the official code uses it for; "ours" where the wording is our own.
+        entities: what the official code uses this kind for; "ours" where it has none.
     """
 
     name: str
@@ -52,19 +52,19 @@ _SHARED = (
     Prompt("random", num_random_tokens=10),
 )
 _PLACES = (
-    Prompt("coords", "What are the lat/lon coordinates of ", entities="world and US places"),
-    Prompt("where_is", "Where is ", entities="NYC places"),
-    Prompt("where_us", "Where in the United States is ", entities="US places"),
-    Prompt("where_nyc", "Where in New York City is ", entities="NYC places"),
+    Prompt("coords", "The latitude and longitude of ", entities="world and US places"),
+    Prompt("where_is", "Where on Earth is ", entities="NYC places"),
+    Prompt("where_us", "A place in the United States: ", entities="US places"),
+    Prompt("where_nyc", "A place in New York: ", entities="NYC places"),
     Prompt("sentence", "The city of ", " is located in", entities="ours"),
 )
 _TIMES = (
-    Prompt("when", "When did ", entities="historical figures"),
-    Prompt("when_all_caps", "When did ", capitals=True, entities="historical figures"),
-    Prompt("release", "When was the release date of ", entities="art"),
+    Prompt("when", "The year of the death of ", entities="historical figures"),
+    Prompt("when_all_caps", "The year of the death of ", capitals=True, entities="historical figures"),
+    Prompt("release", "The year that brought ", entities="art"),
     Prompt("empty_wo_period", drop_period=True, entities="headlines"),
-    Prompt("when_w_period", "Publication date of: ", entities="headlines"),
-    Prompt("when_wo_period", "Publication date of: ", drop_period=True, entities="headlines"),
+    Prompt("when_w_period", "From the newspaper: ", entities="headlines"),
+    Prompt("when_wo_period", "From the newspaper: ", drop_period=True, entities="headlines"),
     Prompt("sentence", "", " was born in the year", entities="ours"),
 )
 

@@ -5,14 +5,14 @@ from october.probing import extract
 from october.probing.space_time import PROMPTS, prompt_named
 
 
-def test_the_official_wordings():
+def test_the_wordings():
     assert prompt_named("empty", "place").fill(["Rome"]) == (["Rome"], [(0, 4)])
     assert prompt_named("empty_all_caps", "place").fill(["São Paulo"])[0] == ["SÃO PAULO"]
-    assert prompt_named("coords", "place").fill(["Rome"])[0] == ["What are the lat/lon coordinates of Rome"]
-    assert prompt_named("when_all_caps", "time").fill(["Ada"])[0] == ["When did ADA"]
-    assert prompt_named("release", "time").fill(["Help!"])[0] == ["When was the release date of Help!"]
-    assert prompt_named("when_wo_period", "time").fill(["Rain falls."])[0] == ["Publication date of: Rain falls"]
-    assert prompt_named("when_w_period", "time").fill(["Rain falls."])[0] == ["Publication date of: Rain falls."]
+    assert prompt_named("coords", "place").fill(["Rome"])[0] == ["The latitude and longitude of Rome"]
+    assert prompt_named("when_all_caps", "time").fill(["Ada"])[0] == ["The year of the death of ADA"]
+    assert prompt_named("release", "time").fill(["Help!"])[0] == ["The year that brought Help!"]
+    assert prompt_named("when_wo_period", "time").fill(["Rain falls."])[0] == ["From the newspaper: Rain falls"]
+    assert prompt_named("when_w_period", "time").fill(["Rain falls."])[0] == ["From the newspaper: Rain falls."]
     assert prompt_named("random", "time").num_random_tokens == 10
 
 
