@@ -134,12 +134,15 @@ class LanguageModel(ABC):
         return completions
 
 
-def check_generation(max_new_tokens: int, stop: Sequence[str], temperature: float, top_p: float) -> None:
+def check_generation(
+    prompts: Sequence[str], max_new_tokens: int, stop: Sequence[str], temperature: float, top_p: float
+) -> None:
     """Check what every model's `generate` is given.
 
     Raises:
         OctoberError: One line that names the argument, its value and what is allowed.
     """
+    _not_one_string("prompts", prompts)
     if max_new_tokens < 1:
         raise OctoberError(f"max_new_tokens={max_new_tokens}: must be at least 1")
     if not temperature >= 0:
@@ -156,6 +159,8 @@ def check_scoring(prompts: Sequence[str], continuations: Sequence[str]) -> None:
     Raises:
         OctoberError: Different numbers of prompts and continuations, or an empty continuation.
     """
+    _not_one_string("prompts", prompts)
+    _not_one_string("continuations", continuations)
     same_length("prompts", prompts, "continuations", continuations)
     for index, continuation in enumerate(continuations):
         if not continuation:
@@ -166,3 +171,8 @@ def same_length(name: str, items: Sequence[object], other_name: str, others: Seq
     """Raise `OctoberError` unless two arguments have the same number of items."""
     if len(items) != len(others):
         raise OctoberError(f"{len(items)} {name} and {len(others)} {other_name}: their numbers must be equal")
+
+
+def _not_one_string(name: str, texts: Sequence[str]) -> None:
+    if isinstance(texts, str):
+        raise OctoberError(f"{name}={texts[:40]!r}: a list of texts is needed, this is one text")

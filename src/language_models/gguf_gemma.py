@@ -3,11 +3,13 @@
 The same tensors and the same tokenizer as transformers' own GGUF reader gives (tested), in a fifth of its time.
 """
 
+import errno
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from tqdm.auto import tqdm
 
@@ -50,7 +52,12 @@ def convert_gemma3(source: Path, folder: Path) -> None:
     config = _config(gguf.metadata)
     config.save_pretrained(folder)
     _save_tokenizer(gguf.metadata, folder)
-    save_file(_tensors(gguf), folder / "model.safetensors", metadata={"format": "pt"})
+    try:
+        save_file(_tensors(gguf), folder / "model.safetensors", metadata={"format": "pt"})
+    except SafetensorError as error:  # hides the operating system's error number in its text
+        if f"os error {errno.ENOSPC}" in str(error):
+            raise OSError(errno.ENOSPC, str(error)) from error
+        raise
 
 
 def _config(metadata: dict[str, Any]) -> "Gemma3TextConfig":
@@ -67,7 +74,6 @@ def _config(metadata: dict[str, Any]) -> "Gemma3TextConfig":
         num_attention_heads=value["attention.head_count"],
         num_key_value_heads=value["attention.head_count_kv"],
         head_dim=value["attention.key_length"],
-        query_pre_attn_scalar=value["attention.key_length"],
         rms_norm_eps=value["attention.layer_norm_rms_epsilon"],
         sliding_window=value["attention.sliding_window"],
         max_position_embeddings=value["context_length"],
@@ -121,7 +127,7 @@ def _save_tokenizer(metadata: dict[str, Any], folder: Path) -> None:
     backend.post_processor = processors.TemplateProcessing(
         single=f"{bos} $A", pair=f"{bos} $A {bos}:1 $B:1", special_tokens=[(bos, vocabulary[bos])]
     )
-    backend.save(str(folder / "tokenizer.json"), pretty=False)
+    (folder / "tokenizer.json").write_text(backend.to_str(), encoding="utf-8")
     about = {"tokenizer_class": "GemmaTokenizer", "padding_side": "left", **named}
     (folder / "tokenizer_config.json").write_text(json.dumps(about, indent=2))
 

@@ -91,7 +91,7 @@ class ServedLM(LanguageModel):
         seed: int = 0,
     ) -> list[Completion]:
         """Continue each prompt; see `LanguageModel.generate`. Each equal prompt of a call gets a seed of its own."""
-        check_generation(max_new_tokens, stop, temperature, top_p)
+        check_generation(prompts, max_new_tokens, stop, temperature, top_p)
         settings: dict[str, Any] = {
             "max_tokens": max_new_tokens,
             "temperature": temperature,

@@ -62,7 +62,7 @@ class TransformersLM(LanguageModel):
         seed: int = 0,
     ) -> list[Completion]:
         """Continue each prompt; see `LanguageModel.generate`."""
-        check_generation(max_new_tokens, stop, temperature, top_p)
+        check_generation(prompts, max_new_tokens, stop, temperature, top_p)
         encoded = self._prompts.encode(prompts)
         self._check_lengths([len(ids) + max_new_tokens for ids in encoded], "prompt", f" with {max_new_tokens} new")
         prefix = self._encoded_prefix(encoded, [len(ids) - 1 for ids in encoded])

@@ -2,10 +2,10 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from references import greedy_one_at_a_time, prompt_ids
 
 from october.errors import OctoberError
 from october.language_models import TransformersLM
-from references import greedy_one_at_a_time, prompt_ids
 
 WORDS = ["The", " capital", " of", " France", " is", " Paris", ".", "\n", " naïve", " 日本", " river", "  two", "x"]
 TEXTS = st.lists(st.sampled_from(WORDS), max_size=25).map("".join)
@@ -131,6 +131,8 @@ def test_bad_arguments_are_named(llama) -> None:
     ]:
         with pytest.raises(OctoberError, match=words):
             llama.generate(["x"], **{"max_new_tokens": 2, **changes})
+    with pytest.raises(OctoberError, match="prompts='x y': a list of texts is needed"):
+        llama.generate("x y", max_new_tokens=1)
     with pytest.raises(OctoberError, match="max_batch_tokens=0"):
         TransformersLM(llama.model, llama.tokenizer, max_batch_tokens=0)
     assert llama.generate([], max_new_tokens=3) == []

@@ -41,7 +41,7 @@ def test_a_sample_lies_in_the_nucleus(logits: list[float], temperature: float, t
     probabilities = torch.softmax(torch.tensor([logits]).double() / temperature, dim=-1)[0].tolist()
     (token,) = next_tokens(torch.tensor([logits]), temperature, top_p, row_generators(["p"], seed)).tolist()
     boundary = min(1.0, top_p + 1e-9)  # a tie at the boundary may fall on either side
-    assert token in nucleus(probabilities, boundary) or probabilities[token] > 0.0 and top_p > 0.999
+    assert token in nucleus(probabilities, boundary) or (probabilities[token] > 0.0 and top_p > 0.999)
 
 
 def test_temperature_zero_takes_the_likeliest() -> None:

@@ -4,10 +4,10 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from references import prompt_ids, score_token_by_token
 
 from october.errors import OctoberError
 from october.language_models import TransformersLM
-from references import prompt_ids, score_token_by_token
 
 WORDS = ["The", " capital", " of", " France", " is", " Paris", ".", "\n", " naïve", " 日本", " river", "  two", "x"]
 TEXTS = st.lists(st.sampled_from(WORDS), min_size=1, max_size=12).map("".join)
@@ -99,7 +99,7 @@ def test_soft_capped_logits_are_scored_as_the_model_makes_them() -> None:
 
     from october.language_models.output_head import OutputHead
 
-    sizes = dict(vocab_size=50, hidden_size=16, intermediate_size=16, num_hidden_layers=1, head_dim=8)
+    sizes = {"vocab_size": 50, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "head_dim": 8}
     config = Gemma2Config(
         **sizes, num_attention_heads=2, num_key_value_heads=1, final_logit_softcapping=0.5, initializer_range=0.5
     )
