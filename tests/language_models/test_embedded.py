@@ -253,7 +253,7 @@ def test_a_full_disk_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for place, name, failure in [(gguf_gemma, "save_file", full), (Path, "write_text", also_full)]:
         with monkeypatch.context() as patch:
             patch.setattr(place, name, failure)
-            with pytest.raises(OctoberError, match="the disk is full: could not write .*gemma3_270m"):
+            with pytest.raises(OctoberError, match=r"the disk is full: could not write .*gemma3_270m"):
                 embedded.embedded_folder("gemma3_270m")
         assert not [path for path in (data_home() / "models").iterdir() if path.is_dir()]
 
