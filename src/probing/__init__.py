@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .activations import Activations, cached_activations, extract
     from .controls import NGramControl, name_vectorizer, nearest_neighbour
-    from .group_folds import group_folds, predictions_without_own_group
     from .layers import LayerScore, best_layer, fit_layer, probe_every_layer
     from .metrics import all_metrics, haversine_km, proximity_error, r2, spearman
     from .mlp import MLPProbe
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from .prompt_tokens import text_spans
     from .ridge import RidgeProbe
     from .splits import Split, block_splits, cross_type_split, random_split
+    from .unseen_groups import group_folds, predictions_without_own_group
 
 __all__ = [
     "Activations",
@@ -63,11 +63,11 @@ _HOMES = {
     "cross_type_split": "splits",
     "extract": "activations",
     "fit_layer": "layers",
-    "group_folds": "group_folds",
+    "group_folds": "unseen_groups",
     "haversine_km": "metrics",
     "name_vectorizer": "controls",
     "nearest_neighbour": "controls",
-    "predictions_without_own_group": "group_folds",
+    "predictions_without_own_group": "unseen_groups",
     "probe_every_layer": "layers",
     "proximity_error": "metrics",
     "r2": "metrics",

@@ -309,7 +309,7 @@ def _run(
     try:
         with _Writer(about) as writer, tqdm(total=len(texts), initial=first, disable=not progress, unit="text") as bar:
             for batch in tokens.batches(max_batch_tokens, first):
-                states = _forward(model, batch, position).to(_STORAGE[about.storage][0]).cpu()
+                states = [state.to(_STORAGE[about.storage][0]).cpu() for state in _forward(model, batch, position)]
                 _check_finite(states, model, [texts[i] for i in order[batch.rows]])
                 writer.write(states, batch.rows)
                 bar.update(batch.rows.stop - batch.rows.start)
@@ -318,7 +318,8 @@ def _run(
 
 
 @torch.inference_mode()
-def _forward(model: Any, batch: Batch, position: Position) -> Float[torch.Tensor, "layers batch width"]:
+def _forward(model: Any, batch: Batch, position: Position) -> list[torch.Tensor]:
+    """Return every layer's states [batch, width]; one tensor of all layers would double the peak."""
     device = model.device
     mask = batch.attention_mask.to(device)
     pool = mean_pool(mask) if position == "mean" else token_pool(batch.positions.to(device))
@@ -326,17 +327,18 @@ def _forward(model: Any, batch: Batch, position: Position) -> Float[torch.Tensor
     with gathered_layers(model, pool) as states:
         output = model(input_ids=batch.input_ids.to(device), attention_mask=mask, **options)
         states.append(pool(output.last_hidden_state))
-    return torch.stack(states)
+    return states
 
 
-def _check_finite(states: Float[torch.Tensor, "layers batch width"], model: Any, texts: Sequence[str]) -> None:
-    finite = torch.isfinite(states).all(dim=2)
-    if not finite.all():
-        layer, row = (~finite).nonzero()[0].tolist()
-        raise OctoberError(
-            f"layer {layer} of {type(model).__name__} ({model.name_or_path or 'no name'}) gives activations that "
-            f"{states.dtype} cannot hold or that are not numbers, first for {texts[row]!r}"
-        )
+def _check_finite(states: list[torch.Tensor], model: Any, texts: Sequence[str]) -> None:
+    for layer, state in enumerate(states):
+        finite = torch.isfinite(state).all(dim=1)
+        if not finite.all():
+            text = texts[int((~finite).nonzero()[0])]
+            raise OctoberError(
+                f"layer {layer} of {type(model).__name__} ({model.name_or_path or 'no name'}) gives activations that "
+                f"{state.dtype} cannot hold or that are not numbers, first for {text!r}"
+            )
 
 
 class _Writer:
@@ -361,11 +363,10 @@ class _Writer:
         finally:
             os.close(self.file)
 
-    def write(self, states: Float[torch.Tensor, "layers batch width"], rows: slice) -> None:
-        if states.dtype == torch.bfloat16:
-            states = states.view(torch.uint16)
-        for layer, block in enumerate(states.numpy()):
-            self._write_all(memoryview(block).cast("B"), layer * self.layer_bytes + rows.start * self.row_bytes)
+    def write(self, states: list[torch.Tensor], rows: slice) -> None:
+        for layer, state in enumerate(states):
+            data = state.contiguous().view(torch.uint8).numpy()
+            self._write_all(data.data.cast("B"), layer * self.layer_bytes + rows.start * self.row_bytes)
         self.done = rows.stop
         if time.monotonic() - self.marked_at > _SECONDS_BETWEEN_MARKS:
             self.mark()
