@@ -11,6 +11,7 @@ the map: mapped dirty pages would count as this process's memory, and a full dis
 """
 
 import fcntl
+import hashlib
 import inspect
 import json
 import os
@@ -255,7 +256,8 @@ def _fingerprint(model: Any, tokens: PromptTokens, position: Position) -> str:
         for tensor in model.parameters()
     ]
     config = text_config(model).to_dict()
-    return content_hash([config, str(model.dtype), sample, tokens.ids.tolist(), tokens.positions.tolist(), position])
+    prompts = hashlib.sha256(tokens.ids.tobytes() + tokens.starts.tobytes() + tokens.positions.tobytes()).hexdigest()
+    return content_hash([config, str(model.dtype), sample, prompts, position])
 
 
 @contextmanager

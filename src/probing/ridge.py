@@ -17,13 +17,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 from jaxtyping import Float
 
 from ..errors import OctoberError
 
 DEFAULT_PENALTIES: Float[np.ndarray, " penalties"] = np.logspace(0, 7, 29)
-_BLOCK_BYTES = 48 << 20  # of float64; float32 blocks are half that, which the allocator still recycles
+_BLOCK_BYTES = 96 << 20  # of a block in float64; smaller ones make the products slower
 _SAFE_LEVERAGE = 0.5  # below it float32 products (relative error 1e-6) move an LOO error by less than 1e-5
 
 
@@ -129,6 +128,10 @@ class _Rows:
             raise OctoberError("features hold numbers that are not finite")
         self._buffer = np.empty((0, self.num_features))
 
+    @property
+    def block_rows(self) -> int:
+        return int(next(self.slices()).stop)
+
     def slices(self) -> Iterator[slice]:
         return _blocks(self.num_rows, self.num_features)
 
@@ -176,11 +179,13 @@ def _primal_errors(
     fits = basis @ (inverse[:, :, None] * weights[:, None, :]).reshape(len(weights), -1)
     low_basis, low_inverse = basis.astype(np.float32), inverse.astype(np.float32)
     total = np.zeros((inverse.shape[1], targets.shape[1]))
+    low, rotated = np.empty((2, rows.block_rows, rows.num_features), dtype=np.float32)
     for part in rows.slices():
         block = rows.block(part)
-        leverage = _leverage(block.astype(np.float32), low_basis, low_inverse)
+        low[: len(block)] = block
+        leverage = _leverage(low[: len(block)], low_basis, low_inverse, rotated[: len(block)])
         if not leverage.max() < _SAFE_LEVERAGE:
-            leverage = _leverage(block, basis, inverse)
+            leverage = _leverage(block, basis, inverse, np.empty_like(block))
         residuals = targets[part, None, :] - (block @ fits).reshape(len(block), *total.shape)
         total += _squared_errors(residuals, 1.0 - 1.0 / rows.num_rows - leverage)
     total /= rows.num_rows
@@ -191,8 +196,9 @@ def _leverage(
     block: Float[np.ndarray, "block features"],
     basis: Float[np.ndarray, "features rank"],
     inverse: Float[np.ndarray, "rank penalties"],
+    rotated: Float[np.ndarray, "block rank"],
 ) -> Float[np.ndarray, "block penalties"]:
-    rotated = block @ basis
+    np.matmul(block, basis, out=rotated)
     result: np.ndarray = (np.square(rotated, out=rotated) @ inverse).astype(np.float64, copy=False)
     return result
 
@@ -219,7 +225,7 @@ def _squared_errors(
 
 
 def _eigh(matrix: Float[np.ndarray, "m m"]) -> tuple[Float[np.ndarray, " m"], Float[np.ndarray, "m m"]]:
-    eigenvalues, vectors = scipy.linalg.eigh(matrix, lower=True, driver="evd", overwrite_a=True, check_finite=False)
+    eigenvalues, vectors = np.linalg.eigh(matrix)  # scipy's would set a second pool of threads against numpy's
     return np.clip(eigenvalues, 0.0, None), vectors
 
 
