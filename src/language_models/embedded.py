@@ -1,7 +1,7 @@
 """The models that install offline: where their files are, and the one-time conversion of Gemma-3-270M.
 
 The pieces come with pinned packages (`october.data.offline`). Gemma's is a 4-bit GGUF file in four parts; it is joined,
-checked, converted once to bf16 safetensors in the data folder (a few seconds), and loaded from there ever after.
+checked, converted once to bf16 safetensors in the data folder (about a minute), and loaded from there ever after.
 """
 
 import fcntl
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 EmbeddedName = Literal["gemma3_270m", "minilm"]
 
 GGUF_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
-_LAYOUT = 1  # raised when a conversion writes other files or values, so that older folders are left behind
+_LAYOUT = 2  # raised when a conversion writes other files or values, so that older folders are left behind
 _NUM_PARTS = 4
 _RECORD = "conversion.json"
 _NOTICE = (
@@ -109,15 +109,15 @@ def _is_whole(folder: Path) -> bool:
 
 
 def _convert(folder: Path) -> None:
-    from .gguf_gemma import convert_gemma3
-
     parts = _gemma_parts()
-    print(_NOTICE, file=sys.stderr)
+    print(f"{_NOTICE}\noctober: converting it, once, takes about a minute", file=sys.stderr)
     started = time.perf_counter()
+    from .gguf_conversion import convert_gguf  # after the notice: importing transformers is part of the minute
+
     with atomic_path(folder) as temporary, tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         joined = Path(scratch) / "gemma.gguf"
         _join(parts, joined)
-        convert_gemma3(joined, temporary)
+        convert_gguf(joined, temporary)
         digests = {path.name: sha256_of(path) for path in sorted(temporary.iterdir())}
         (temporary / _RECORD).write_text(json.dumps(digests, indent=2))
     for name, digest in digests.items():
