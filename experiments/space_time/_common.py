@@ -171,7 +171,7 @@ def metric_cells(splits: Sequence[Scores], places: bool) -> dict[str, Cell]:
 
 def subset(entities: EntitySet, size: int | None) -> tuple[EntitySet, str]:
     """Return the `size` largest entities (all for None) and what a row calls them."""
-    if size is None or size >= len(entities):
+    if size is None or size > len(entities):
         return entities, f"all {len(entities):,}"
     return entities.largest(size), f"{size:,} largest"
 
