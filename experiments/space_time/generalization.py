@@ -20,28 +20,37 @@ def generalization(
     model: ModelHandle,
     places: EntityHandle,
     other_places: EntityHandle,
+    times: EntityHandle,
     num_places: PositiveInt | None,
     num_other_places: PositiveInt | None,
+    num_times: PositiveInt | None,
     min_members: PositiveInt,
+    min_members_times: PositiveInt,
     seeds: list[int],
     run: Run,
 ) -> Result:
-    """Hold out each large country whole, and train on one type of place to test on the other.
+    """Hold out each large country and century whole, and train on one type of place to test on the other.
 
     Args:
         model: The network.
-        places: Entities of the first type, with a split key (country).
+        places: Entities of the first type, with a split key (country, or state with `places=us_cities`).
         other_places: Entities of the second type.
+        times: Entities with a year, with a split key (century).
         num_places: How many of the largest places; null for all.
         num_other_places: How many of the others; null for all.
+        num_times: How many entities with a year; null for all.
         min_members: Entities that a country needs to be held out.
+        min_members_times: Entities that a century needs to be held out.
         seeds: Random splits (of the entity types).
         run: The run.
     """
     cities, others = places.load(num_places), other_places.load(num_other_places)
-    states, other_states = (common.activations_of(model, entities) for entities in (cities, others))
+    people = times.load(num_times)
+    states, other_states, people_states = (common.activations_of(model, e) for e in (cities, others, people))
     layer = common.chosen_layer(run, states, cities, cities.name)
+    time_layer = common.chosen_layer(run, people_states, people, people.name)
     blocks = run.once("blocks", block_errors, states, cities, layer, min_members)
+    centuries = run.once("centuries", block_errors, people_states, people, time_layer, min_members_times)
     unseen = [
         run.once(f"unseen, seed {seed}", unseen_groups, states, cities, layer, seed)
         for seed in run.progress(seeds, "held-out groups")
@@ -51,22 +60,19 @@ def generalization(
         for seed in run.progress(seeds, "entity types")
     ]
     picture = draw(run.figures, states, cities, layer, seeds[0])
+    across, within = f"{cities.name} to {others.name}", f"{others.name} to {others.name}"
     return Result(
-        rows=[*block_rows(blocks), *unseen_rows(unseen), *type_rows(pairs)],
-        evidence=evidence(blocks, unseen, pairs, f"{cities.name} to {others.name}", f"{others.name} to {others.name}"),
+        rows=[*unseen_rows(unseen), *type_rows(pairs), *block_rows(blocks, "km"), *block_rows(centuries, "years")],
+        evidence=evidence(blocks, unseen, pairs, across, within),
         figures={"Places of countries that the probe never saw": picture},
-        fingerprints={
-            model.name: model.fingerprint(),
-            cities.name: cities.fingerprint,
-            others.name: others.fingerprint,
-        },
+        fingerprints={model.name: model.fingerprint(), **{e.name: e.fingerprint for e in (cities, others, people)}},
     )
 
 
-def block_errors(states: Activations, cities: EntitySet, layer: int, min_members: int) -> list[dict[str, Any]]:
+def block_errors(states: Activations, entities: EntitySet, layer: int, min_members: int) -> list[dict[str, Any]]:
     """Return for each large group its errors by probes that saw others of the group, and by one that saw none."""
-    groups = cities.frame["split_key"].to_numpy()
-    found = block_holdout(states.layer(layer), cities.values, groups, places=True, min_members=min_members)
+    groups, places = entities.frame["split_key"].to_numpy(), entities.kind == "place"
+    found = block_holdout(states.layer(layer), entities.values, groups, places=places, min_members=min_members)
     return [block._asdict() for block in found]
 
 
@@ -86,15 +92,16 @@ def type_pairs(
     return {f"{source} to {target}": scores for (source, target), scores in found.items()}
 
 
-def block_rows(blocks: list[dict[str, Any]]) -> list[Row]:
-    """Return a row for each held-out group: its errors when seen and when held out, largest group first."""
+def block_rows(blocks: list[dict[str, Any]], unit: str) -> list[Row]:
+    """Return a row for each held-out group: its errors (km or years) when held out and when seen, largest first."""
+    metric = "haversine_mae" if unit == "km" else "mae"
     rows = []
     for block in blocks:
         seen, unseen = block["nominal"], block["held_out"]
         cells = {
             "entities": Cell(value=block["members"]),
-            "error": Cell(value=unseen["haversine_mae"], unit="km"),
-            "error if seen": Cell(value=seen["haversine_mae"], unit="km"),
+            "error": Cell(value=unseen[metric], unit=unit),
+            "error if seen": Cell(value=seen[metric], unit=unit),
             "proximity error": Cell(value=unseen["proximity_error"]),
             "proximity error if seen": Cell(value=seen["proximity_error"]),
         }

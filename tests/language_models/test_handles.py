@@ -283,7 +283,8 @@ from omegaconf import OmegaConf
 from october import configuration
 for group, folder in (("model", sys.argv[1]), ("encoder", sys.argv[2])):
     for path in sorted(Path(folder).glob("*.yaml")):
-        values = OmegaConf.load(path)
+        root = OmegaConf.create({"hardware": {"device": "auto"}, "handle": OmegaConf.load(path)})
+        values = root.handle
         for key in ("path", "model"):
             if OmegaConf.is_missing(values, key):
                 values[key] = "given"
