@@ -1,8 +1,8 @@
 """Extraction of every layer's activations against the bare forward pass, and its memory at two sizes.
 
 The bare pass runs the same batches of the same prompts and keeps nothing: the difference is the hooks, tokenising,
-checking and writing. Memory is the largest resident
-set of a fresh process once the model, memory-mapped until then, has been read whole.
+checking and writing. Memory is the largest resident set of a fresh process once the model, memory-mapped until then,
+has been read whole.
 """
 
 import subprocess
