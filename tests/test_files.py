@@ -53,17 +53,6 @@ def test_a_full_disk_is_one_line_that_names_the_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_writing_to_a_really_full_device_is_named() -> None:
-    from october.files import full_disk_named
-
-    def write() -> None:
-        with full_disk_named("/dev/full"), Path("/dev/full").open("w") as file:
-            file.write("x" * 100_000)
-
-    with pytest.raises(OctoberError, match="disk is full"):
-        write()
-
-
 def test_sha256_is_the_published_one_of_abc(tmp_path: Path) -> None:
     write_whole(tmp_path / "abc", b"abc")
     assert sha256_of(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
