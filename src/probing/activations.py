@@ -309,7 +309,13 @@ def _run(
     was_training = model.training
     model.eval()
     try:
-        with _Writer(about) as writer, tqdm(total=len(texts), initial=first, disable=not progress, unit="text") as bar:
+        shown: dict[str, Any] = {
+            "desc": f"activations of {type(model).__name__}",
+            "unit": "text",
+            "leave": False,
+            "delay": 2,
+        }
+        with _Writer(about) as writer, tqdm(total=len(texts), initial=first, disable=not progress, **shown) as bar:
             for batch in tokens.batches(max_batch_tokens, first):
                 states = [state.to(_STORAGE[about.storage][0]).cpu() for state in _forward(model, batch, position)]
                 _check_finite(states, model, [texts[i] for i in order[batch.rows]])
