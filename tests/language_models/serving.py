@@ -104,12 +104,10 @@ class _Handler(BaseHTTPRequestHandler):
             engine.most_at_once = max(engine.most_at_once, engine.in_flight)
             fails = engine.failures > 0
             engine.failures -= fails
-        try:
-            engine.closing.wait(engine.hang)
-            self._respond(body, fails)
-        finally:
-            with engine.lock:
-                engine.in_flight -= 1
+        engine.closing.wait(engine.hang)
+        with engine.lock:  # before the answer goes out: its client may ask again at once
+            engine.in_flight -= 1
+        self._respond(body, fails)
 
     def _respond(self, body: dict[str, Any], fails: bool) -> None:
         if fails:
