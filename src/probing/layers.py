@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
+from tqdm.auto import tqdm
 
 from .activations import Activations
 from .metrics import r2
@@ -57,7 +58,7 @@ def probe_every_layer(
         rows: The texts to use, say the first 2,000.
     """
     scores = []
-    for layer in range(activations.num_layers):
+    for layer in tqdm(range(activations.num_layers), "probing layers", leave=False, delay=2):
         features = activations.layer(layer)[rows]
         probe, predicted = fit_layer(features, values, split)
         test_r2 = r2(values[split.test], predicted).tolist()

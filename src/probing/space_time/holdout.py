@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+from tqdm.auto import tqdm
 
 from ...errors import OctoberError
 from ..metrics import all_metrics, proximity_error
@@ -63,7 +64,8 @@ def block_holdout(
         OctoberError: no group is large enough.
     """
     nominal = cross_fitted(features, targets, penalties, seed)
-    for block, split in block_splits(groups, min_members, max_blocks):
+    splits = list(block_splits(groups, min_members, max_blocks))
+    for block, split in tqdm(splits, "held-out blocks", leave=False, delay=2):
         probe = RidgeProbe().fit(features[split.train], targets[split.train], penalties)
         held_out = probe.predict(features)
         scores = [_block_metrics(targets, predicted, split.test, places) for predicted in (nominal, held_out)]

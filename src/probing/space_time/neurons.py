@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import nn
+from tqdm.auto import tqdm
 
 from ...errors import OctoberError
-from ..prompt_tokens import Span, tokenize_prompts
+from ..prompt_tokens import Batch, PromptTokens, Span, tokenize_prompts
 from ..residual_stream import transformer_blocks
 
 Side = Literal["gate", "in", "out"]
@@ -114,7 +115,7 @@ def neuron_activations(
     tokens = tokenize_prompts(tokenizer, texts, entity_spans)
     order, result = tokens.sorted_rows(), np.empty((len(texts), len(neurons)), dtype=np.float32)
     blocks = transformer_blocks(model)
-    for batch in tokens.batches(max_batch_tokens):
+    for batch in _shown(tokens, max_batch_tokens, "neuron activations"):
         rows = torch.arange(len(batch.positions))
         seen: dict[int, torch.Tensor] = {}
 
@@ -166,7 +167,7 @@ def next_token_losses(
     if tokens.lengths.min() < 2:
         raise OctoberError(f"text {int(tokens.lengths.argmin())} has no next token to predict")
     order, losses = tokens.sorted_rows(), np.empty(len(texts))
-    for batch in tokens.batches(max_batch_tokens):
+    for batch in _shown(tokens, max_batch_tokens, "next-token losses"):
         ids, mask = batch.input_ids.to(model.device), batch.attention_mask.to(model.device)
         hidden = model.base_model(input_ids=ids, attention_mask=mask).last_hidden_state[:, :-1]
         predicted = mask[:, 1:].bool()
@@ -174,6 +175,14 @@ def next_token_losses(
         each[predicted] = _losses(hidden[predicted], ids[:, 1:][predicted], head, model.config)
         losses[order[batch.rows]] = (each.sum(dim=1) / predicted.sum(dim=1)).cpu().numpy()
     return losses
+
+
+def _shown(tokens: PromptTokens, max_batch_tokens: int, what: str) -> Iterator[Batch]:
+    """Yield the batches behind a progress bar that counts texts."""
+    with tqdm(total=len(tokens.lengths), desc=what, unit="text", leave=False, delay=2) as bar:
+        for batch in tokens.batches(max_batch_tokens):
+            yield batch
+            bar.update(len(batch.positions))
 
 
 def _losses(
