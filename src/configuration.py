@@ -9,7 +9,7 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import is_dataclass
-from typing import Any, Literal
+from typing import Any
 
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
@@ -23,11 +23,11 @@ from pydantic import ConfigDict, PositiveInt, TypeAdapter, ValidationError
 
 from . import catalogue
 from .errors import OctoberError
+from .reporting.records import Size
 from .tracking import LocalTracker
 
 HOUSE_KEYS = {"size", "seeds", "seed", "resume", "tracker", "hardware"}  # every run has them, used or not
 GROUP_KEYS = {"model", "encoder", "data"}  # null unless an experiment or the user chooses one
-SIZES = ("tiny", "small", "full")
 Config = dict[str, Any]
 
 
@@ -75,7 +75,7 @@ def composed(overrides: list[str]) -> DictConfig:
 
 def resolved(config: DictConfig) -> Config:
     """Return the config as plain values: interpolations resolved, a single `seed` turned into `seeds`."""
-    _check_value("size", config.size, Literal[SIZES])  # before `by_size` looks at it
+    _check_value("size", config.size, Size)  # before `by_size` looks at it
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
         raise OctoberError(f"{missing[0]}: a value is needed; give {missing[0]}=…")

@@ -12,8 +12,7 @@ from pathlib import Path
 
 from . import catalogue
 from .errors import OctoberError
-
-SIZES = ("tiny", "small", "full")
+from .reporting.records import SIZES
 
 
 def main(argv: list[str] | None = None) -> None:
