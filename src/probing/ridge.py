@@ -157,11 +157,7 @@ def _primal(rows: _Rows, targets: np.ndarray, penalties: np.ndarray, standardize
         block = rows.block(part)
         gram += np.matmul(block.T, block, out=product)
         moment += block.T @ targets[part]
-    scale = rows.scale(gram.diagonal()) if standardize else np.ones(rows.num_features)
-    gram /= scale
-    gram /= scale[:, None]
-    eigenvalues, vectors = _eigh(gram)
-    basis = vectors / scale[:, None]
+    eigenvalues, basis = _scaled_eigh(gram, rows.scale(gram.diagonal()) if standardize else None)
     weights = basis.T @ moment
     inverse = 1.0 / (eigenvalues[:, None] + penalties)
     errors = _primal_errors(rows, targets, basis, inverse, weights)
@@ -222,6 +218,19 @@ def _squared_errors(
 ) -> Float[np.ndarray, "penalties targets"]:
     result: np.ndarray = np.square(residuals / left[:, :, None]).sum(axis=0)
     return result
+
+
+def _scaled_eigh(
+    gram: Float[np.ndarray, "d d"], scale: Float[np.ndarray, " d"] | None
+) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, "d d"]]:
+    """Decompose the Gram matrix of the columns divided by `scale`; the basis is for the columns as they are."""
+    if scale is None:
+        return _eigh(gram)
+    gram /= scale
+    gram /= scale[:, None]
+    eigenvalues, vectors = _eigh(gram)
+    vectors /= scale[:, None]
+    return eigenvalues, vectors
 
 
 def _eigh(matrix: Float[np.ndarray, "m m"]) -> tuple[Float[np.ndarray, " m"], Float[np.ndarray, "m m"]]:
