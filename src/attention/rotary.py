@@ -1,0 +1,72 @@
+"""Rotary position embedding (RoPE; Su et al., 2021, section 3.2).
+
+Coordinates j and j + D/2 of a head of width D form a pair, which is turned by the angle p ω_j at position p:
+
+    x'_j       = x_j cos(p ω_j) - x_{j+D/2} sin(p ω_j)          ω_j = θ^(-2j/D),  0 <= j < D/2
+    x'_{j+D/2} = x_{j+D/2} cos(p ω_j) + x_j sin(p ω_j)
+
+The product of a turned query and a turned key depends on the difference of their positions only.
+"""
+
+import math
+from functools import cache
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+
+from .decoder_config import RopeScaling
+
+
+class Rotation(NamedTuple):
+    """Cosines and sines of every token's angles, to be used for all heads and layers with the same frequencies."""
+
+    cosine: Float[torch.Tensor, "batch 1 sequence half_head_dim"]
+    sine: Float[torch.Tensor, "batch 1 sequence half_head_dim"]
+
+
+def rotation(
+    positions: Int[torch.Tensor, "batch sequence"],
+    head_dim: int,
+    base: float,
+    scaling: RopeScaling | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Rotation:
+    """Return the rotation of tokens at the given positions.
+
+    Angles are computed in float64: in float32 that of position 100,000 would be off by up to a hundredth.
+    """
+    precise = torch.float32 if positions.device.type == "mps" else torch.float64  # mps has no float64
+    frequencies = inverse_frequencies(head_dim, base, scaling).to(positions.device, precise)
+    angles = positions[:, None, :, None].to(precise) * frequencies
+    return Rotation(angles.cos().to(dtype), angles.sin().to(dtype))
+
+
+def rotate(
+    heads: Float[torch.Tensor, "batch heads sequence head_dim"], by: Rotation
+) -> Float[torch.Tensor, "batch heads sequence head_dim"]:
+    """Turn the pairs of coordinates of queries or keys."""
+    first, second = heads.chunk(2, dim=-1)
+    return torch.cat((first * by.cosine - second * by.sine, second * by.cosine + first * by.sine), dim=-1)
+
+
+@cache
+def inverse_frequencies(
+    head_dim: int, base: float, scaling: RopeScaling | None = None
+) -> Float[torch.Tensor, " half_head_dim"]:
+    """Return ω, in radians per position, in float32 as models are trained with."""
+    with torch.inference_mode(False), torch.device("cpu"):  # kept for any later call, of training too
+        frequencies = 1.0 / base ** (torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
+        if scaling is None:
+            return frequencies
+        return frequencies / scaling.factor if scaling.kind == "linear" else _llama3(frequencies, scaling)
+
+
+def _llama3(
+    frequencies: Float[torch.Tensor, " half_head_dim"], scaling: RopeScaling
+) -> Float[torch.Tensor, " half_head_dim"]:
+    """Divide low frequencies by the factor, keep high ones, and mix linearly between (Llama 3.1)."""
+    turns = scaling.original_max_positions * frequencies / (2 * math.pi)  # within the context of pre-training
+    low, high = scaling.low_frequency_factor, scaling.high_frequency_factor
+    kept = ((turns - low) / (high - low)).clamp(0.0, 1.0)
+    return (1 - kept) * frequencies / scaling.factor + kept * frequencies
