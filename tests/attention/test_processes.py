@@ -1,10 +1,8 @@
-import os
 
 import pytest
 import torch
 import torch.distributed as dist
 
-from october.attention.processes import Processes
 from october.errors import OctoberError
 
 
@@ -27,6 +25,6 @@ def test_every_rank_runs_the_function_in_one_group(pool, world_size):
 
 
 def test_an_error_of_one_rank_comes_back_and_the_pool_goes_on(pool):
-    with pytest.raises(OctoberError, match="^tokens=3: at least 4$"):
+    with pytest.raises(OctoberError, match=r"^tokens=3: at least 4$"):
         pool(3).run(fail_on, 1)
     assert [rank for rank, _, _ in pool(3).run(rank_and_sum, 0)] == [0, 1, 2]

@@ -5,11 +5,11 @@ connection. So every rank tells every other what it was asked to do, and all of 
 """
 
 import json
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from ...errors import OctoberError
@@ -19,38 +19,40 @@ _TAG = 1  # apart from the ring's own messages, which a rank that skips the chec
 
 
 def agree(
-    transport: Transport | dist.ProcessGroup | None,
-    signature: Mapping[str, Any],
-    *,
-    local: Mapping[str, Any] | None = None,
-    time_limit: float = 300.0,
+    transport: Transport, signature: Mapping[str, Any], *, local: Mapping[str, Any] | None = None
 ) -> list[dict[str, Any]]:
     """Check that every rank was asked for the same, and return what each gave as `local`, by rank.
 
-    With a `Transport`, a signature that was agreed on is not exchanged again, unless there is something local to
-    tell. Every rank of the group must make the call.
+    Every rank of the group makes the call. A signature that the transport's ranks have agreed on is not exchanged
+    again, unless there is something local to tell.
 
     Args:
-        transport: The ring's links, or a group (then `time_limit` holds).
-        signature: What must be equal: shapes, data types, layout, window … as strings, numbers, None or tuples.
+        transport: The ring's links; it remembers what was agreed on.
+        signature: What must be equal: shapes, data types, layout, window …, as strings, numbers, None or tuples.
         local: What may differ between the ranks.
-        time_limit: Seconds, where a group is given.
 
     Raises:
-        OctoberError: The ranks differ: one line with the field and who has what, the same on every rank.
-        RingError: A rank did not come to the check within the time limit.
+        OctoberError: The ranks differ: one line with each such field and who has what, the same on every rank.
+        RingError: A rank did not come to the check within the transport's time limit.
     """
-    if not isinstance(transport, Transport):
-        transport = Transport(transport, time_limit=time_limit)
-    key = json.dumps(signature, sort_keys=True)
-    if key in transport.agreed and local is None:
+    text = _text(signature)
+    if text in transport.agreed and local is None:
         return [{} for _ in range(transport.world_size)]
     told = gather(transport, {"signature": dict(signature), "local": dict(local or {})})
     differences = _differences([each["signature"] for each in told])
     if differences:
         raise OctoberError(f"ring attention: ranks differ in {'; '.join(differences)}")
-    transport.agreed.add(key)
+    transport.agreed.add(text)
     return [each["local"] for each in told]
+
+
+def message_tag(signature: Mapping[str, Any]) -> int:
+    """Return the tag for a signature's messages, for `Transport.exchange`.
+
+    Ranks that use two signatures, both agreed on before, at the same time then wait in vain until the time limit,
+    where one would fill a buffer with the other's numbers and gloo may end the process.
+    """
+    return _TAG + 1 + zlib.crc32(_text(signature).encode()) % 2**30
 
 
 def check_finite(tensors: Mapping[str, Tensor], transport: Transport) -> None:
@@ -91,15 +93,23 @@ def _exchange(transport: Transport, message: Tensor, buffers: Mapping[int, Tenso
     try:
         transport.exchange(sends, receives, hop=0, what="signature", tag=_TAG).wait()
     except RingError as error:
-        raise RingError(f"{error}, before the first hop: it has ended, or did not come to the check") from error
+        raise RingError(f"{error}: it has ended, or takes part in no check before the first hop") from error
+
+
+def _text(signature: Mapping[str, Any]) -> str:
+    return json.dumps(signature, sort_keys=True)
 
 
 def _differences(signatures: list[dict[str, Any]]) -> list[str]:
     """Return `field: rank: value, rank: value …` for every field in which the ranks differ."""
-    fields = sorted({field for signature in signatures for field in signature})
     differences = []
-    for field in fields:
-        values = [signature.get(field, "missing") for signature in signatures]
-        if any(value != values[0] for value in values):
+    for field in sorted({field for signature in signatures for field in signature}):
+        values = [_shown(signature[field]) if field in signature else "missing" for signature in signatures]
+        if len(set(values)) > 1:
             differences.append(f"{field}: {', '.join(f'{rank}: {value}' for rank, value in enumerate(values))}")
     return differences
+
+
+def _shown(value: Any) -> str:
+    """Return a value as it was given: JSON has turned its tuples into lists."""
+    return f"({', '.join(map(_shown, value))})" if isinstance(value, list) else str(value)

@@ -10,7 +10,7 @@ values travel: 4 d c² FLOPs at F a second against 4 c d bytes (two bytes a numb
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -96,23 +96,22 @@ class Transport:
             receives: Contiguous tensors to be filled and the ranks in the group they come from.
             hop: Which hop of the ring this is, for messages and timelines.
             what: What travels, for messages and timelines: "keys and values".
-            tag: Keeps apart kinds of messages between the same ranks (gloo only).
+            tag: Keeps messages of different kinds or signatures apart between the same ranks (gloo; nccl has no tags).
 
         Raises:
             RingError: An earlier exchange failed, or a peer has closed its connection.
+            ValueError: A tensor is not contiguous.
         """
         if self.failure is not None:
             raise RingError(f"{self}: the group cannot be used after a failure ({self.failure})")
         for tensor, peer in (*sends, *receives):
             if not tensor.is_contiguous():
-                raise ValueError(f"{what} of hop {hop}, rank {peer}: a message must be contiguous")
-        sends = [(tensor, peer) for tensor, peer in sends if tensor.numel()]
-        receives = [(tensor, peer) for tensor, peer in receives if tensor.numel()]
-        exchange = Exchange(self, sends, receives, hop, what)
+                raise ValueError(f"{what} of hop {hop}, to or from rank {peer}: a message must be contiguous")
+        exchange = Exchange(self, _not_empty(sends), _not_empty(receives), hop, what)
         exchange._post(tag)
         self.bytes_sent += sum(tensor.nbytes for tensor, _ in sends)
-        self.bytes_received += exchange.bytes_received
-        self.messages_sent += len(sends)
+        self.bytes_received += sum(tensor.nbytes for tensor, _ in receives)
+        self.messages_sent += len(_not_empty(sends))
         return exchange
 
     @contextmanager
@@ -141,9 +140,9 @@ class Transport:
         self._link_free_at = max(self._link_free_at, posted) + size / self.bytes_per_second
         return self._link_free_at
 
-    def _fail(self, line: str, cause: BaseException | None = None) -> None:
+    def _failed(self, line: str) -> RingError:
         self.failure = RingError(line)
-        raise self.failure from cause
+        return self.failure
 
 
 class _Operation(NamedTuple):
@@ -153,7 +152,7 @@ class _Operation(NamedTuple):
 
 
 class Exchange:
-    """Messages under way. It keeps their tensors alive until they have been waited for."""
+    """Messages under way; it keeps their tensors alive until they have been waited for."""
 
     def __init__(
         self,
@@ -165,96 +164,108 @@ class Exchange:
     ) -> None:
         self.hop = hop
         self.what = what
-        self.bytes_received = sum(tensor.nbytes for tensor, _ in receives)
         self._transport = transport
         self._sends = sends
         self._receives = receives
+        self._copies: list[tuple[Tensor, Tensor]] = []
         self._operations: list[_Operation] = []
-        self._landings: list[tuple[Tensor, Tensor]] = []
         self._done = False
         self._posted = time.perf_counter()
-        self._ready_at = transport._arrives_at(self._posted, self.bytes_received)
+        self._ready_at = transport._arrives_at(self._posted, sum(tensor.nbytes for tensor, _ in receives))
 
     def wait(self) -> None:
-        """Return when everything has arrived and left; calling it again does nothing.
+        """Return when everything has arrived and been taken; calling it again does nothing.
 
         Raises:
-            RingError: Something has not, within the time limit since posting, or a peer closed its connection.
+            RingError: That has not happened within the time limit since posting, or a peer closed its connection.
         """
         if self._done:
             return
         start = time.perf_counter()
         for operation in self._operations:
             self._finish(operation)
-        for target, landed in self._landings:
-            target.copy_(landed)
+        for target, copy in self._copies:
+            target.copy_(copy)
         self._wait_for_slow_link()
         self._transport._note(f"waiting for {self.what}", self.hop, start)
         self._transport._note(self.what, self.hop, self._posted)
         self._done = True
-        self._sends = self._receives = self._operations = self._landings = []
+        self._sends, self._receives, self._copies, self._operations = [], [], [], []
 
     def _post(self, tag: int) -> None:
         if self._transport.backend == "nccl":
             self._post_batch()
             return
         for tensor, peer in self._receives:
-            landing = tensor if tensor.device.type == "cpu" else torch.empty_like(tensor, device="cpu")
-            if landing is not tensor:  # gloo sends and receives in main memory only
-                self._landings.append((tensor, landing))
-            self._start(dist.irecv, landing, peer, tag, is_receive=True)
+            self._start(dist.irecv, self._in_main_memory(tensor), peer, tag)
         self._sends = [(tensor.cpu(), peer) for tensor, peer in self._sends]
         for tensor, peer in self._sends:
-            self._start(dist.isend, tensor, peer, tag, is_receive=False)
+            self._start(dist.isend, tensor, peer, tag)
 
-    def _start(self, function: Any, tensor: Tensor, peer: int, tag: int, *, is_receive: bool) -> None:
+    def _in_main_memory(self, tensor: Tensor) -> Tensor:
+        """Return where gloo, which knows main memory only, puts what `tensor` is to hold after `wait`."""
+        if tensor.device.type == "cpu":
+            return tensor
+        copy = torch.empty_like(tensor, device="cpu")
+        self._copies.append((tensor, copy))
+        return copy
+
+    def _start(self, function: Callable[..., Any], tensor: Tensor, peer: int, tag: int) -> None:
         transport = self._transport
+        is_receive = function is dist.irecv
         try:
             work = function(tensor, transport._global(peer), transport.group, tag)
         except RuntimeError as error:
-            transport._fail(self._failure(peer, is_receive, error), error)
+            raise transport._failed(self._failure(peer, is_receive, error)) from error
         self._operations.append(_Operation(work, peer, is_receive))
 
     def _post_batch(self) -> None:
-        """On nccl the operations must be one batch: one after the other they could wait for each other."""
+        """Post everything as one nccl operation: one after the other, two ranks' could wait for each other."""
         transport = self._transport
-        kinds = [(dist.irecv, pair) for pair in self._receives] + [(dist.isend, pair) for pair in self._sends]
-        batch = [dist.P2POp(kind, tensor, transport._global(peer), transport.group) for kind, (tensor, peer) in kinds]
-        if batch:
-            peer = kinds[0][1][1]
-            is_receive = bool(self._receives)
-            works = dist.batch_isend_irecv(batch)
-            self._operations = [_Operation(work, peer, is_receive) for work in works]
+        if not self._receives and not self._sends:
+            return
+        batch = [
+            dist.P2POp(function, tensor, transport._global(peer), transport.group)
+            for function, pairs in ((dist.irecv, self._receives), (dist.isend, self._sends))
+            for tensor, peer in pairs
+        ]
+        _, peer = (*self._receives, *self._sends)[0]
+        works = dist.batch_isend_irecv(batch)
+        self._operations = [_Operation(work, peer, bool(self._receives)) for work in works]
 
     def _finish(self, operation: _Operation) -> None:
         transport = self._transport
-        remaining = self._posted + transport.time_limit - time.perf_counter()
+        seconds = self._posted + transport.time_limit - time.perf_counter()
         try:
             if transport.backend == "nccl":
-                _poll(operation.work, remaining)
+                _poll(operation.work, seconds)
             else:
-                operation.work.wait(timedelta(milliseconds=max(1, round(1000 * remaining))))
+                operation.work.wait(timedelta(milliseconds=max(1, round(1000 * seconds))))
         except RuntimeError as error:
-            transport._fail(self._failure(operation.peer, operation.is_receive, error), error)
+            raise transport._failed(self._failure(operation.peer, operation.is_receive, error)) from error
 
-    def _failure(self, peer: int, is_receive: bool, error: RuntimeError) -> str:
-        limit = self._transport.time_limit
-        if "Timed out" in str(error):
-            if is_receive:
-                return f"{self._transport}: no {self.what} from rank {peer} (hop {self.hop}) within {limit:g} s"
-            return f"{self._transport}: rank {peer} did not take {self.what} (hop {self.hop}) within {limit:g} s"
-        return f"{self._transport}: rank {peer} closed the connection at hop {self.hop} ({self.what})"
+    def _failure(self, peer: int, is_receive: bool, error: RuntimeError | None = None) -> str:
+        """Return the line that says what did not happen at which hop, and which rank was waited for."""
+        if error is not None and "Timed out" not in str(error):
+            return f"{self._transport}: rank {peer} closed the connection at hop {self.hop} ({self.what})"
+        limit = f"(hop {self.hop}) within {self._transport.time_limit:g} s"
+        if is_receive:
+            return f"{self._transport}: no {self.what} from rank {peer} {limit}"
+        return f"{self._transport}: rank {peer} did not take {self.what} {limit}"
 
     def _wait_for_slow_link(self) -> None:
-        limit = self._posted + self._transport.time_limit
-        time.sleep(max(0.0, min(self._ready_at, limit) - time.perf_counter()))
-        if self._ready_at > limit and self._receives:
-            peer = self._receives[0][1]
-            self._transport._fail(self._failure(peer, True, RuntimeError("Timed out on the slowed link")))
+        latest = self._posted + self._transport.time_limit
+        time.sleep(max(0.0, min(self._ready_at, latest) - time.perf_counter()))
+        if self._ready_at > latest:
+            raise self._transport._failed(self._failure(self._receives[0][1], is_receive=True))
+
+
+def _not_empty(pairs: Sequence[tuple[Tensor, int]]) -> list[tuple[Tensor, int]]:
+    return [(tensor, peer) for tensor, peer in pairs if tensor.numel()]
 
 
 def _poll(work: Any, seconds: float) -> None:
-    """Wait for an nccl operation without handing it the thread: its own wait has no time limit on the host."""
+    """Wait for an nccl operation by looking at it: its own `wait` only makes the device wait, without a limit."""
     deadline = time.perf_counter() + seconds
     while not work.is_completed():
         if time.perf_counter() > deadline:
@@ -266,10 +277,14 @@ def _poll(work: Any, seconds: float) -> None:
 def _place(group: dist.ProcessGroup | None) -> tuple[int, int, str]:
     """Return this process's rank in the group, the group's size and its backend."""
     if not dist.is_available() or not dist.is_initialized():
-        if group is None and int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        started = os.environ.get("WORLD_SIZE", "1")
+        if started == "1":
             return 0, 1, "none"
-        raise OctoberError("ring attention: call torch.distributed.init_process_group before it")
+        raise OctoberError(
+            f"ring attention: WORLD_SIZE={started}, but the processes form no group: "
+            "call torch.distributed.init_process_group first"
+        )
     rank = dist.get_rank(group)
     if rank < 0:
-        raise OctoberError(f"ring attention: this process (global rank {dist.get_rank()}) is not in the group")
+        raise OctoberError(f"ring attention: group: the process of global rank {dist.get_rank()} is not in it")
     return rank, dist.get_world_size(group), str(dist.get_backend(group))

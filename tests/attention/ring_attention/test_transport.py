@@ -2,7 +2,6 @@ import time
 
 import pytest
 import torch
-import torch.distributed as dist
 
 from october.attention.ring_attention.transport import RingError, Transport
 
