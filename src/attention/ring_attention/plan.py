@@ -1,0 +1,176 @@
+"""Who needs whose keys, which way they travel, and what is computed on arrival: all decided before the first hop.
+
+A rank's keys and values travel in pieces. A piece goes round the ring from rank to rank, leaving out every rank that
+none of its keys can reach: a hop out of the mask's reach is neither sent nor computed. With a contiguous layout and a
+window of W, for instance, keys end their journey ceil((W - 1) / c) ranks after their own.
+
+    rounds of rank r, 3 ranks, 2 pieces        own | 0: r-1, r-2 | 1: r-1, r-2
+    buffers in use at a time                   the piece computed on, and the one under way
+
+A piece is the p-th part of *each* run, so that the causal work of every round stays balanced on every layout.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import torch
+from torch import Tensor
+
+from .documents import Stretches, document_tiles, stretches
+from .layouts import Layout, Run, shard_runs
+from .tiles import Mask, Tile
+
+_PIECES = 4  # so many make the buffers under way small beside the shard itself
+_TOKENS_A_PIECE = 1024  # shorter ones keep the kernels waiting
+
+
+@dataclass(frozen=True)
+class Round:
+    """One step of the journey: piece `piece` of `source` arrives after `hop` hops."""
+
+    piece: int
+    hop: int
+    source: int
+
+
+@dataclass(frozen=True)
+class Journey:
+    """What a ring is asked to do, the same on every rank.
+
+    Attributes:
+        sequence_length: Tokens of the whole sequence.
+        world_size: Ranks of the ring.
+        layout: How the tokens are dealt out.
+        mask: Which keys a query attends to.
+        num_pieces: Into how many pieces a rank's keys and values are cut to travel.
+    """
+
+    sequence_length: int
+    world_size: int
+    layout: Layout
+    mask: Mask
+    num_pieces: int
+
+    @cached_property
+    def runs(self) -> list[list[Run]]:
+        """The runs of every rank."""
+        return [shard_runs(self.sequence_length, rank, self.world_size, self.layout) for rank in range(self.world_size)]
+
+    @cached_property
+    def routes(self) -> list[list[int]]:
+        """Of every rank's keys: the ranks that need them, in the order of the ring, their own first."""
+        return [
+            [source]
+            + [
+                rank
+                for rank in (self._after(source, hop) for hop in range(1, self.world_size))
+                if self.mask.reaches(self.runs[rank], self.runs[source])
+            ]
+            for source in range(self.world_size)
+        ]
+
+    def rounds(self, rank: int) -> Iterator[Round]:
+        """Every hop of every piece that could come to a rank, in order."""
+        for piece in range(self.num_pieces):
+            for hop in range(1, self.world_size):
+                yield Round(piece, hop, (rank - hop) % self.world_size)
+
+    def hops(self, source: int, rank: int) -> int:
+        """Return how far round the ring a rank is from a source."""
+        return (rank - source) % self.world_size
+
+    def previous(self, source: int, rank: int) -> int | None:
+        """Return the rank that sends a source's keys to `rank`; None if it does not need them."""
+        route = self.routes[source]
+        return route[route.index(rank) - 1] if rank != source and rank in route else None
+
+    def next(self, source: int, rank: int) -> int | None:
+        """Return the rank to which `rank` sends a source's keys on; None if the journey ends there."""
+        route = self.routes[source]
+        if rank not in route or rank == route[-1]:
+            return None
+        return route[route.index(rank) + 1]
+
+    def sends(self, rank: int, hop: int) -> list[tuple[int, int]]:
+        """Return (source, receiver) of what a rank sends to arrive at a hop."""
+        held = ((rank - back) % self.world_size for back in range(hop))
+        pairs = ((source, self.next(source, rank)) for source in held)
+        return [(source, to) for source, to in pairs if to is not None and self.hops(source, to) == hop]
+
+    def piece_runs(self, source: int, piece: int) -> tuple[list[Run], list[Run]]:
+        """Return the runs of a piece as they lie in the source's shard, and as they lie in the piece's own tensor."""
+        shard = [
+            run.part(piece * run.length // self.num_pieces, (piece + 1) * run.length // self.num_pieces)
+            for run in self.runs[source]
+        ]
+        packed, offset = [], 0
+        for run in shard:
+            packed.append(Run(run.start, run.stride, run.length, offset))
+            offset += run.length
+        return [run for run in shard if run.length], [run for run in packed if run.length]
+
+    def _after(self, rank: int, hops: int) -> int:
+        return (rank + hops) % self.world_size
+
+
+@lru_cache(maxsize=256)
+def journey(sequence_length: int, world_size: int, layout: Layout, mask: Mask, num_pieces: int) -> Journey:
+    """Return the journey with its routes, worked out once for all layers and steps."""
+    return Journey(sequence_length, world_size, layout, mask, num_pieces)
+
+
+class Documents:
+    """The segment ids of every rank's tokens, run-length encoded: all of them are a few numbers a document."""
+
+    def __init__(self, encoded: Sequence[Sequence[tuple[Sequence[int], Sequence[int]]]]) -> None:
+        self._encoded = encoded
+
+    @staticmethod
+    def encode(segment_ids: Tensor) -> list[tuple[list[int], list[int]]]:
+        """Return (ids, lengths) of the stretches of equal ids, for each sequence of the batch."""
+        rows = (torch.unique_consecutive(row, return_counts=True) for row in segment_ids.cpu())
+        return [(ids.tolist(), counts.tolist()) for ids, counts in rows]
+
+    def of(self, rank: int, runs: Sequence[Run], packed: Sequence[Run]) -> Stretches:
+        """Return the documents in some runs of a rank's shard, as they lie in a packed tensor."""
+        ids = torch.stack([torch.repeat_interleave(torch.tensor(i), torch.tensor(n)) for i, n in self._encoded[rank]])
+        parts = [ids[:, run.offset : run.offset + run.length] for run in runs]
+        return stretches(torch.cat(parts, dim=1) if parts else ids[:, :0], packed)
+
+
+class Work:
+    """What one rank computes: the tiles of its queries against a piece."""
+
+    def __init__(self, journey: Journey, rank: int, documents: Documents | None) -> None:
+        self.journey = journey
+        self.rank = rank
+        self._documents = documents
+        runs = journey.runs[rank]
+        self._queries = None if documents is None else documents.of(rank, runs, runs)
+
+    def own_tiles(self) -> list[Tile]:
+        """Return the tiles of the rank's queries against its own keys."""
+        runs = self.journey.runs[self.rank]
+        if self._queries is None:
+            return self.journey.mask.tiles(runs, runs)
+        return document_tiles(self.journey.mask, self._queries, self._queries)
+
+    def tiles(self, source: int, piece: int) -> list[Tile]:
+        """Return the tiles of the rank's queries against a piece of another rank's keys."""
+        shard, packed = self.journey.piece_runs(source, piece)
+        if self._documents is None or self._queries is None:
+            return self.journey.mask.tiles(self.journey.runs[self.rank], packed)
+        keys = self._documents.of(source, shard, packed)
+        return document_tiles(self.journey.mask, self._queries, keys)
+
+    def num_pairs(self) -> int:
+        """Return the pairs of query and key that this rank computes, all hops together."""
+        hops = self.journey.rounds(self.rank)
+        parts = [self.own_tiles()] + [self.tiles(hop.source, hop.piece) for hop in hops]
+        return sum(tile.num_pairs for tiles in parts for tile in tiles)
+
+
+def default_pieces(sequence_length: int, world_size: int) -> int:
+    """Return a number of pieces: four, or fewer where they would be short."""
+    return max(1, min(_PIECES, sequence_length // world_size // _TOKENS_A_PIECE))

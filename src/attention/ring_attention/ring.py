@@ -1,0 +1,267 @@
+"""Ring Attention: exact attention over a sequence that is spread over the ranks of a process group.
+
+Every rank keeps its queries. Keys and values travel round the ring in pieces; a rank attends to the piece at hand while
+it sends it on and receives the next (`traffic.py`), and merges what it gets by log-sum-exp (`merging.py`). In the
+backward pass keys and values travel once more and their gradients follow them home. What each rank computes is cut into
+tiles without a mask (`tiles.py`), so that causal masks, sliding windows and documents cost only their share of pairs.
+"""
+
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from ...errors import OctoberError
+from . import agreement
+from .inputs import check_tensors
+from .kernels import QueryRows
+from .layouts import Layout, shard_length
+from .merging import Rows, add_gradients_, zero_gradients
+from .plan import Documents, Work, default_pieces, journey
+from .tiles import Mask
+from .traffic import GradientTraffic, KeyValueTraffic
+from .transport import Transport
+
+
+class Ring:
+    """A ring of processes and how they talk; make one a group and keep it.
+
+    Args:
+        group: The ranks of the ring, in order; the default group if None.
+        time_limit: Seconds within which a message must arrive; then every rank ends with one line that names the peer.
+        num_pieces: Pieces in which a rank's keys and values travel; by length if None. More take less memory.
+        check_finite: Look for NaN and infinities in every input and name the rank they come from.
+        bytes_per_second: Slows the link down, to study overlap.
+
+    Attributes:
+        transport: The links, with counts of bytes and, if asked for, a timeline.
+    """
+
+    def __init__(
+        self,
+        group: dist.ProcessGroup | None = None,
+        *,
+        time_limit: float = 300.0,
+        num_pieces: int | None = None,
+        check_finite: bool = False,
+        bytes_per_second: float | None = None,
+    ) -> None:
+        if num_pieces is not None and num_pieces < 1:
+            raise OctoberError(f"num_pieces={num_pieces}: must be at least 1")
+        self.transport = Transport(group, time_limit=time_limit, bytes_per_second=bytes_per_second)
+        self.num_pieces = num_pieces
+        self.check_finite = check_finite
+        self._documents: tuple[Tensor, int, Documents] | None = None
+
+    @property
+    def rank(self) -> int:
+        """This process's place in the ring."""
+        return self.transport.rank
+
+    @property
+    def world_size(self) -> int:
+        """Processes in the ring."""
+        return self.transport.world_size
+
+    def documents(self, segment_ids: Int[Tensor, "batch tokens"]) -> Documents:
+        """Return the segment ids of all ranks; told once for a tensor, whichever layers use it."""
+        if self._documents is not None:
+            last, version, documents = self._documents
+            if last is segment_ids and version == _version(segment_ids):
+                return documents
+        documents = Documents(agreement.gather(self.transport, Documents.encode(segment_ids)))
+        self._documents = (segment_ids, _version(segment_ids), documents)
+        return documents
+
+
+def _version(tensor: Tensor) -> int:
+    return 0 if tensor.is_inference() else tensor._version
+
+
+_RINGS: "WeakKeyDictionary[dist.ProcessGroup, Ring]" = WeakKeyDictionary()
+
+
+def ring_of(group: "dist.ProcessGroup | Ring | None") -> Ring:
+    """Return the ring of a group, made on first use and dropped with the group."""
+    if isinstance(group, Ring):
+        return group
+    if group is None and not (dist.is_available() and dist.is_initialized()):
+        return Ring()
+    whole = dist.distributed_c10d._get_default_group() if group is None else group
+    if whole not in _RINGS:
+        _RINGS[whole] = Ring(group)
+    return _RINGS[whole]
+
+
+def ring_attention(
+    query: Float[Tensor, "batch heads shard head_dim"],
+    key: Float[Tensor, "batch kv_heads shard head_dim"],
+    value: Float[Tensor, "batch kv_heads shard head_dim"],
+    group: "dist.ProcessGroup | Ring | None" = None,
+    *,
+    causal: bool = True,
+    layout: Layout = "zigzag",
+    sliding_window: int | None = None,
+    segment_ids: Int[Tensor, "batch shard"] | None = None,
+    scale: float | None = None,
+    sequence_length: int | None = None,
+) -> Float[Tensor, "batch heads shard head_dim"]:
+    """Attend over the whole sequence, each rank with its shard of queries, keys and values.
+
+    All ranks call it together, and differentiate it together; what they must agree on is checked once for each new
+    combination, before the first hop.
+
+    Args:
+        query: This rank's shard, as `shard(…, layout)` deals it out; query head i uses key/value head
+            i // (heads / kv_heads).
+        key: Likewise; its heads travel as they are, un-repeated.
+        value: Likewise.
+        group: A process group, or a `Ring` with its settings; the default group if None.
+        causal: Attend to no later position.
+        layout: `contiguous`, `striped` or `zigzag`; the last two balance causal work.
+        sliding_window: Attend to positions at a distance of less than so many. Hops out of reach are not made.
+        segment_ids: Attend within equal ids only; negative ids are padding. Rows that attend to nothing are 0.
+        scale: Of the scores; 1 / sqrt(head_dim) if None.
+        sequence_length: Of the whole sequence; needed where it does not divide evenly over the ranks.
+
+    Returns:
+        The rank's shard of the output, in the type of the queries; sums are kept in float32 between hops.
+
+    Raises:
+        OctoberError: An argument does not fit, or differs between the ranks.
+        RingError: A rank died or did not answer within the time limit; the line names it and the hop.
+    """
+    ring = ring_of(group)
+    check_tensors(query, key, value, segment_ids)
+    mask = Mask(causal, sliding_window)
+    length = query.shape[2] * ring.world_size if sequence_length is None else sequence_length
+    pieces = ring.num_pieces or default_pieces(length, ring.world_size)
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    needs_gradient = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad)
+    agreement.agree(
+        ring.transport,
+        {
+            "batch": query.shape[0],
+            "heads": query.shape[1],
+            "key/value heads": key.shape[1],
+            "head_dim": query.shape[3],
+            "dtype": str(query.dtype),
+            "world size": ring.world_size,
+            "sequence_length": length,
+            "layout": layout,
+            "causal": causal,
+            "sliding_window": sliding_window,
+            "segment_ids": segment_ids is not None,
+            "scale": scale,
+            "num_pieces": pieces,
+            "needs gradient": needs_gradient,
+        },
+    )
+    if query.shape[2] != shard_length(length, ring.rank, ring.world_size, layout):
+        raise OctoberError(
+            f"rank {ring.rank} has {query.shape[2]} tokens; layout {layout} of {length} tokens over {ring.world_size} "
+            f"ranks gives it {shard_length(length, ring.rank, ring.world_size, layout)}"
+        )
+    if ring.check_finite:
+        agreement.check_finite({"query": query, "key": key, "value": value}, ring.transport)
+    documents = None if segment_ids is None else ring.documents(segment_ids)
+    work = Work(journey(length, ring.world_size, layout, mask, pieces), ring.rank, documents)
+    output: Tensor = _RingAttention.apply(query, key, value, ring, work, scale)  # type: ignore[no-untyped-call]
+    return output
+
+
+class RingAttention:
+    """`ring_attention` with its ring and layout chosen: what the decoder takes as its `attention`.
+
+    Args:
+        group: A process group or a `Ring`.
+        layout: How the sequence is dealt out.
+        sequence_length: As for `ring_attention`.
+    """
+
+    def __init__(
+        self,
+        group: "dist.ProcessGroup | Ring | None" = None,
+        *,
+        layout: Layout = "zigzag",
+        sequence_length: int | None = None,
+    ) -> None:
+        self.group = group
+        self.layout: Layout = layout
+        self.sequence_length = sequence_length
+
+    def __call__(
+        self,
+        query: Float[Tensor, "batch heads shard head_dim"],
+        key: Float[Tensor, "batch kv_heads shard head_dim"],
+        value: Float[Tensor, "batch kv_heads shard head_dim"],
+        *,
+        sliding_window: int | None = None,
+        segment_ids: Int[Tensor, "batch shard"] | None = None,
+        scale: float | None = None,
+    ) -> Float[Tensor, "batch heads shard head_dim"]:
+        """Attend causally over all shards."""
+        return ring_attention(
+            query,
+            key,
+            value,
+            self.group,
+            layout=self.layout,
+            sliding_window=sliding_window,
+            segment_ids=segment_ids,
+            scale=scale,
+            sequence_length=self.sequence_length,
+        )
+
+
+class _RingAttention(torch.autograd.Function):
+    """One rank's part, forward and backward."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, ring: Ring, work: Work, scale: float) -> Tensor:
+        rows = Rows(query)
+        traffic = KeyValueTraffic(work.journey, ring.transport, key, value)
+        for current, message in traffic.rounds():
+            hop = 0 if current is None else current.hop
+            with ring.transport.record("compute", hop):
+                if current is None:
+                    rows.add(work.own_tiles(), query, key, value, scale)
+                elif message is not None:
+                    rows.add(work.tiles(current.source, current.piece), query, message[0], message[1], scale)
+        output = rows.output.to(query.dtype)
+        ctx.save_for_backward(query, key, value, output, rows.log_sum_exp)
+        ctx.ring, ctx.work, ctx.scale = ring, work, scale
+        return output
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value, output, log_sum_exp = ctx.saved_tensors
+        ring, work = ctx.ring, ctx.work
+        if ring.check_finite:
+            agreement.check_finite({"gradient of the output": grad_output}, ring.transport)
+        totals = zero_gradients(query, key, value)
+        homeward = GradientTraffic(work.journey, ring.transport, totals[1], totals[2])
+        rows = QueryRows(query, output, grad_output, log_sum_exp)
+        for current, message in KeyValueTraffic(work.journey, ring.transport, key, value).rounds():
+            if current is None:
+                with ring.transport.record("compute", 0):
+                    add_gradients_(totals, work.own_tiles(), rows, key, value, ctx.scale)
+                continue
+            exchange, arriving = homeward.open(current)
+            share = None
+            if message is not None:
+                share = homeward.zeros(current)
+                with ring.transport.record("compute", current.hop):
+                    tiles = work.tiles(current.source, current.piece)
+                    mine = (totals[0], share[0], share[1])
+                    add_gradients_(mine, tiles, rows, message[0], message[1], ctx.scale)
+            homeward.close(current, exchange, arriving, share)
+            if current.hop == ring.world_size - 1:
+                homeward.finish(current.piece)
+        homeward.wait()
+        return *(total.to(query.dtype) for total in totals), None, None, None
