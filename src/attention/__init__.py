@@ -7,26 +7,50 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .causal_attention import Attention, full_attention
+    from .cache import DenseCache, RowCache, RowCacheMaker
+    from .causal_attention import Attention, PlacedQueries, full_attention
+    from .checkpoints import decoder_from, load_decoder
+    from .cross_entropy import chunked_cross_entropy, summed_cross_entropy
     from .decoder_config import DecoderConfig, RopeScaling
+    from .language_model import DecoderLM, decoder_language_model
     from .transformer import Cache, Transformer
 
 __all__ = [
     "Attention",
     "Cache",
     "DecoderConfig",
+    "DecoderLM",
+    "DenseCache",
+    "PlacedQueries",
     "RopeScaling",
+    "RowCache",
+    "RowCacheMaker",
     "Transformer",
+    "chunked_cross_entropy",
+    "decoder_from",
+    "decoder_language_model",
     "full_attention",
+    "load_decoder",
+    "summed_cross_entropy",
 ]
 
 _HOMES = {
     "Attention": "causal_attention",
     "Cache": "transformer",
     "DecoderConfig": "decoder_config",
+    "DecoderLM": "language_model",
+    "DenseCache": "cache",
+    "PlacedQueries": "causal_attention",
     "RopeScaling": "decoder_config",
+    "RowCache": "cache",
+    "RowCacheMaker": "cache",
     "Transformer": "transformer",
+    "chunked_cross_entropy": "cross_entropy",
+    "decoder_from": "checkpoints",
+    "decoder_language_model": "language_model",
     "full_attention": "causal_attention",
+    "load_decoder": "checkpoints",
+    "summed_cross_entropy": "cross_entropy",
 }
 
 

@@ -68,90 +68,106 @@ def full_attention(
         return functional.scaled_dot_product_attention(
             query, key, value, is_causal=True, scale=scale, enable_gqa=grouped
         )
-    return attention_from([0], query, key, value, sliding_window=sliding_window, segment_ids=segment_ids, scale=scale)
+    placed = PlacedQueries([0], query.shape[2], query.shape[2], query.device, segment_ids)
+    return placed.attend(query, key, value, sliding_window=sliding_window, scale=scale)
 
 
-def attention_from(
-    starts: Sequence[int],
-    query: Float[torch.Tensor, "batch heads new head_dim"],
-    key: Float[torch.Tensor, "batch kv_heads stored head_dim"],
-    value: Float[torch.Tensor, "batch kv_heads stored head_dim"],
-    *,
-    sliding_window: int | None,
-    segment_ids: Int[torch.Tensor, "batch stored"] | None = None,
-    scale: float,
-) -> Float[torch.Tensor, "batch heads new head_dim"]:
-    """Attend from queries in the middle of a sequence to keys at positions 0, 1, 2, ...
+class PlacedQueries:
+    """Queries in the middle of a sequence, whose keys stand at positions 0, 1, 2, ...; serves all layers in turn.
 
     Args:
         starts: Position of each row's first query, or one for all rows; the others follow it one by one.
-        query: Queries, rotated.
-        key: Keys, rotated; those at positions after a row's last query are not seen.
-        value: Values.
-        sliding_window: As in `Attention`.
+        num_queries: Queries of a row.
+        num_keys: Keys of a row; those at positions after its query are not seen.
+        device: Where queries and keys are.
         segment_ids: As in `Attention`, of the keys; queries have those of the keys at their positions.
-        scale: Factor on the scores.
     """
-    outputs = []
-    for block in _blocks(starts, query.shape[2], sliding_window):
-        keys = slice(block.first_key, block.last_key + 1)
-        mask = _visible(starts, block, sliding_window, segment_ids, query.device)
-        rows = query[:, :, block.first_query : block.last_query + 1]
-        outputs.append(_grouped(rows, key[:, :, keys], value[:, :, keys], mask, scale))
-    return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=2)
+
+    def __init__(
+        self,
+        starts: Sequence[int],
+        num_queries: int,
+        num_keys: int,
+        device: torch.device,
+        segment_ids: Int[torch.Tensor, "batch stored"] | None = None,
+    ) -> None:
+        self._first, self._last = min(starts), max(starts)
+        self._starts = torch.tensor(starts, device=device)[:, None]
+        self._num_queries = num_queries
+        self._num_keys = num_keys
+        self._segment_ids = segment_ids
+        self._only_block: dict[int | None, _Block] = {}
+
+    def attend(
+        self,
+        query: Float[torch.Tensor, "batch heads new head_dim"],
+        key: Float[torch.Tensor, "batch kv_heads stored head_dim"],
+        value: Float[torch.Tensor, "batch kv_heads stored head_dim"],
+        *,
+        sliding_window: int | None,
+        scale: float,
+    ) -> Float[torch.Tensor, "batch heads new head_dim"]:
+        """Return each query's mixture of the values that it sees; arguments as in `Attention`."""
+        outputs = [
+            _grouped(query[:, :, block.queries], key[:, :, block.keys], value[:, :, block.keys], block.visible, scale)
+            for block in self._blocks(sliding_window)
+        ]
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=2)
+
+    def _blocks(self, sliding_window: int | None) -> Iterator["_Block"]:
+        """Yield the queries in blocks; where there is one block, its mask is kept for the next layer."""
+        if self._num_queries > _QUERIES_AT_ONCE:
+            for first in range(0, self._num_queries, _QUERIES_AT_ONCE):
+                yield self._block(first, min(first + _QUERIES_AT_ONCE, self._num_queries), sliding_window)
+        else:
+            if sliding_window not in self._only_block:
+                self._only_block[sliding_window] = self._block(0, self._num_queries, sliding_window)
+            yield self._only_block[sliding_window]
+
+    def _block(self, first: int, end: int, sliding_window: int | None) -> "_Block":
+        first_key = 0 if sliding_window is None else max(0, self._first + first - sliding_window + 1)
+        keys = slice(first_key, min(self._last + end, self._num_keys))
+        sees_all = end - first == 1 and self._first == self._last and self._segment_ids is None
+        visible = None if sees_all else self._visible(first, end, keys, sliding_window)
+        return _Block(slice(first, end), keys, visible)
+
+    def _visible(
+        self, first: int, end: int, keys: slice, sliding_window: int | None
+    ) -> Bool[torch.Tensor, "rows 1 queries keys"]:
+        """Return which keys of a slice each query sees."""
+        positions = self._starts + torch.arange(first, end, device=self._starts.device)
+        places = torch.arange(keys.start, keys.stop, device=self._starts.device)
+        seen = places <= positions[:, :, None]
+        if sliding_window is not None:
+            seen &= places > positions[:, :, None] - sliding_window
+        if self._segment_ids is not None:
+            own = self._segment_ids.gather(1, positions.expand(len(self._segment_ids), -1))
+            seen = seen & (self._segment_ids[:, None, keys] == own[:, :, None])
+        return seen[:, None]
 
 
 class _Block(NamedTuple):
-    """Queries that are computed together, counted from the first new one, and the keys within their reach."""
+    """Queries that are computed together, the keys within their reach, and which they see; None where all."""
 
-    first_query: int
-    last_query: int
-    first_key: int
-    last_key: int
-
-
-def _blocks(starts: Sequence[int], num_queries: int, sliding_window: int | None) -> Iterator[_Block]:
-    for first in range(0, num_queries, _QUERIES_AT_ONCE):
-        last = min(first + _QUERIES_AT_ONCE, num_queries) - 1
-        first_key = 0 if sliding_window is None else max(0, min(starts) + first - sliding_window + 1)
-        yield _Block(first, last, first_key, max(starts) + last)
-
-
-def _visible(
-    starts: Sequence[int],
-    block: _Block,
-    sliding_window: int | None,
-    segment_ids: Int[torch.Tensor, "batch stored"] | None,
-    device: torch.device,
-) -> Bool[torch.Tensor, "rows 1 queries keys"] | None:
-    """Return which keys the queries of a block see; None where they see all of them."""
-    only_query = block.first_query == block.last_query and min(starts) == max(starts)
-    if only_query and segment_ids is None:  # the block's keys begin and end where this query's reach does
-        return None
-    first_position = torch.tensor(starts, device=device)[:, None]
-    position = first_position + torch.arange(block.first_query, block.last_query + 1, device=device)
-    keys = torch.arange(block.first_key, block.last_key + 1, device=device)
-    seen = keys <= position[:, :, None]
-    if sliding_window is not None:
-        seen &= keys > position[:, :, None] - sliding_window
-    if segment_ids is not None:
-        own = segment_ids.gather(1, position.expand(len(segment_ids), -1))
-        seen = seen & (segment_ids[:, None, block.first_key : block.last_key + 1] == own[:, :, None])
-    return seen[:, None]
+    queries: slice
+    keys: slice
+    visible: Bool[torch.Tensor, "rows 1 queries keys"] | None
 
 
 def _grouped(
     query: Float[torch.Tensor, "batch heads queries head_dim"],
     key: Float[torch.Tensor, "batch kv_heads keys head_dim"],
     value: Float[torch.Tensor, "batch kv_heads keys head_dim"],
-    mask: Bool[torch.Tensor, "rows 1 queries keys"] | None,
+    visible: Bool[torch.Tensor, "rows 1 queries keys"] | None,
     scale: float,
 ) -> Float[torch.Tensor, "batch heads queries head_dim"]:
-    """Attend under a mask; the heads of a group become more queries of one head, so that keys are read once."""
+    """Attend under a mask; a single query's heads of a group become queries of one head, so that keys are read once."""
     batch, heads, queries, head_dim = query.shape
     kv_heads = key.shape[1]
     if queries == 1:
         query = query.reshape(batch, kv_heads, heads // kv_heads, head_dim)
     grouped = query.shape[1] != kv_heads
-    output = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale, enable_gqa=grouped)
+    output = functional.scaled_dot_product_attention(
+        query, key, value, attn_mask=visible, scale=scale, enable_gqa=grouped
+    )
     return output.reshape(batch, heads, queries, head_dim)

@@ -167,6 +167,15 @@ def check_scoring(prompts: Sequence[str], continuations: Sequence[str]) -> None:
             raise OctoberError(f"continuation {index} is empty: there is nothing to score")
 
 
+def check_context(lengths: Sequence[int], context: int | None, what: str, addition: str = "") -> None:
+    """Raise `OctoberError` for the first text, a `what`, whose tokens are more than a model's context holds."""
+    for index, length in enumerate(lengths):
+        if context is not None and length > context:
+            raise OctoberError(
+                f"{what} {index}{addition} has {length} tokens, more than the model's context of {context}"
+            )
+
+
 def same_length(name: str, items: Sequence[object], other_name: str, others: Sequence[object]) -> None:
     """Raise `OctoberError` unless two arguments have the same number of items."""
     if len(items) != len(others):

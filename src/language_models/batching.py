@@ -1,7 +1,11 @@
-"""Batches of similar length under a bound on tokens."""
+"""Batches of similar length under a bound on tokens, and the bar that counts their texts."""
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
+from tqdm.auto import tqdm
+
+_SECONDS_UNTIL_PROGRESS = 5.0  # shorter calls show no bar
 CACHED_PER_FED = 8  # a token that only lies in the cache is counted as an eighth of one that passes through the network
 
 
@@ -26,3 +30,8 @@ def length_sorted_batches(
         batch.append(index)
     if batch:
         yield batch
+
+
+def progress_bar(total: int, what: str) -> Any:
+    """Return a bar for a number of texts."""
+    return tqdm(total=total, desc=what, unit="text", delay=_SECONDS_UNTIL_PROGRESS, leave=False)

@@ -1,40 +1,20 @@
 """The token loop of a batch: rows leave as they finish, the cache shrinks with them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
-from .base import Completion, FinishReason
-from .output_head import chosen_log_probabilities
+from .generation import GenerationRules, Request
 from .prefix_cache import PrefixCache
-from .sampling import next_tokens
-from .stopping import StopStrings, decode_after
-
-
-@dataclass
-class Request:
-    """One prompt's tokens and what has been generated after them."""
-
-    prompt_ids: list[int]
-    generator: torch.Generator
-    token_ids: list[int] = field(default_factory=list)
-    log_probabilities: list[float] = field(default_factory=list)
-    finish_reason: FinishReason | None = None
 
 
 class Decoding:
     """Generates for batches of requests with the same settings."""
 
-    def __init__(self, model: Any, stops: StopStrings, max_new_tokens: int, temperature: float, top_p: float) -> None:
+    def __init__(self, model: Any, rules: GenerationRules) -> None:
         self._model = model
-        self._stops = stops
-        self._max_new_tokens = max_new_tokens
-        self._temperature = temperature
-        self._top_p = top_p
-        end = model.generation_config.eos_token_id
-        self._end_ids = set(end if isinstance(end, list) else [end]) - {None}
+        self._rules = rules
 
     def run(self, requests: Sequence[Request], prefix: PrefixCache, bar: Any) -> None:
         """Generate until every request is finished; `bar` counts those that are."""
@@ -49,7 +29,7 @@ class Decoding:
                 use_cache=True,
                 logits_to_keep=1,
             ).logits[:, -1]
-            tokens = self._append(active, logits)
+            tokens = self._rules.append(active, logits)
             keep = [row for row, request in enumerate(active) if request.finish_reason is None]
             bar.update(len(active) - len(keep))
             input_ids, mask, positions = tokens[:, None], _one_more(mask), positions[:, -1:] + 1
@@ -58,38 +38,6 @@ class Decoding:
                 input_ids, mask, positions = input_ids[rows], mask[rows], positions[rows]
                 cache.batch_select_indices(rows)
             active = [active[row] for row in keep]
-
-    def completion(self, request: Request, tokenizer: Any) -> Completion:
-        """Return a finished request's result."""
-        assert request.finish_reason is not None
-        ended = request.finish_reason == "end"
-        written = request.token_ids[:-1] if ended else request.token_ids
-        text, stop = self._stops.cut(decode_after(tokenizer, request.prompt_ids[-1], written))
-        return Completion(
-            text=text,
-            token_ids=tuple(request.token_ids),
-            log_probabilities=tuple(request.log_probabilities),
-            finish_reason="stop" if stop is not None else request.finish_reason,
-            num_prompt_tokens=len(request.prompt_ids),
-            stop=stop,
-        )
-
-    def _append(self, active: list[Request], logits: torch.Tensor) -> torch.Tensor:
-        """Choose and record each row's next token, and what it finishes."""
-        tokens = next_tokens(logits, self._temperature, self._top_p, [request.generator for request in active])
-        values = chosen_log_probabilities(logits, tokens).tolist()
-        for request, token, value in zip(active, tokens.tolist(), values, strict=True):
-            request.token_ids.append(token)
-            request.log_probabilities.append(value)
-            request.finish_reason = self._finish(request.token_ids)
-        return tokens
-
-    def _finish(self, token_ids: list[int]) -> FinishReason | None:
-        if token_ids[-1] in self._end_ids:
-            return "end"
-        if self._stops.found(token_ids):
-            return "stop"
-        return "length" if len(token_ids) == self._max_new_tokens else None
 
     def _prompt_inputs(
         self, requests: list[Request], prefix: PrefixCache

@@ -1,5 +1,6 @@
 """The language-model head applied to chosen positions only: a vocabulary of 262,144 makes all logits expensive."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -27,9 +28,7 @@ class OutputHead:
         self, hidden: Float[torch.Tensor, "n width"], targets: Int[torch.Tensor, " n"]
     ) -> Float[torch.Tensor, " n"]:
         """Return the log-probability (float32, nats) of one target token for each hidden state."""
-        at_once = max(1, _LOGITS_AT_ONCE // self._linear.weight.shape[0])
-        pairs = zip(torch.split(hidden, at_once), torch.split(targets, at_once), strict=True)
-        return torch.cat([chosen_log_probabilities(self._logits(some), tokens) for some, tokens in pairs])
+        return log_probabilities_in_pieces(self._logits, self._linear.weight.shape[0], hidden, targets)
 
     def _logits(self, hidden: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self._linear(hidden)
@@ -44,6 +43,18 @@ class OutputHead:
         ours = self._logits(self.backbone(input_ids=ids, use_cache=False).last_hidden_state)
         if not torch.allclose(ours, model(input_ids=ids, use_cache=False).logits, rtol=1e-2, atol=1e-2):
             raise OctoberError(f"{type(model).__name__} computes its logits in a way that scoring does not know")
+
+
+def log_probabilities_in_pieces(
+    logits_of: Callable[[torch.Tensor], torch.Tensor],
+    vocab_size: int,
+    hidden: Float[torch.Tensor, "n width"],
+    targets: Int[torch.Tensor, " n"],
+) -> Float[torch.Tensor, " n"]:
+    """Return the log-probability of one target for each hidden state, the logits of a bounded number at a time."""
+    at_once = max(1, _LOGITS_AT_ONCE // vocab_size)
+    pairs = zip(torch.split(hidden, at_once), torch.split(targets, at_once), strict=True)
+    return torch.cat([chosen_log_probabilities(logits_of(some), tokens) for some, tokens in pairs])
 
 
 def chosen_log_probabilities(

@@ -4,19 +4,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from tqdm.auto import tqdm
 
 from ..errors import OctoberError
-from .base import Completion, LanguageModel, Score, check_generation, check_scoring
-from .batching import length_sorted_batches
-from .decoding import Decoding, Request
+from .base import Completion, LanguageModel, Score, check_context, check_generation, check_scoring
+from .batching import length_sorted_batches, progress_bar
+from .decoding import Decoding
+from .generation import GenerationRules, Request, end_token_ids
 from .output_head import OutputHead
 from .prefix_cache import EMPTY_PREFIX, PrefixCache, encode_prefix, shared_prefix
 from .sampling import row_generators
-from .stopping import StopStrings
 from .tokens import PromptTokenizer
 
-_SECONDS_UNTIL_PROGRESS = 5.0  # shorter calls show no bar
 _LAYER_TYPES = {"full_attention", "sliding_attention", "attention"}
 
 
@@ -64,17 +62,21 @@ class TransformersLM(LanguageModel):
         """Continue each prompt; see `LanguageModel.generate`."""
         check_generation(prompts, max_new_tokens, stop, temperature, top_p)
         encoded = self._prompts.encode(prompts)
-        self._check_lengths([len(ids) + max_new_tokens for ids in encoded], "prompt", f" with {max_new_tokens} new")
+        check_context(
+            [len(ids) + max_new_tokens for ids in encoded], self._context, "prompt", f" with {max_new_tokens} new"
+        )
         prefix = self._encoded_prefix(encoded, [len(ids) - 1 for ids in encoded])
         generators = row_generators(prompts, seed)
         requests = [Request(ids, generator) for ids, generator in zip(encoded, generators, strict=True)]
-        decoding = Decoding(self.model, StopStrings(self.tokenizer, stop), max_new_tokens, temperature, top_p)
+        ends = end_token_ids(self.model)
+        rules = GenerationRules(self.tokenizer, ends, stop, max_new_tokens, temperature, top_p)
+        decoding = Decoding(self.model, rules)
         fed = [len(ids) - prefix.length for ids in encoded]
         batches = length_sorted_batches(fed, self.max_batch_tokens, lambda own: prefix.length + own + max_new_tokens)
-        with _progress(len(prompts), "generating") as bar:
+        with progress_bar(len(prompts), "generating") as bar:
             for batch in batches:
                 decoding.run([requests[index] for index in batch], prefix, bar)
-        return [decoding.completion(request, self.tokenizer) for request in requests]
+        return [rules.completion(request) for request in requests]
 
     @torch.inference_mode()
     def score(self, prompts: Sequence[str], continuations: Sequence[str]) -> list[Score]:
@@ -82,11 +84,11 @@ class TransformersLM(LanguageModel):
         check_scoring(prompts, continuations)
         pairs = [self._prompts.encode_pair(*pair) for pair in zip(prompts, continuations, strict=True)]
         encoded, starts = [ids for ids, _ in pairs], [start for _, start in pairs]
-        self._check_lengths([len(ids) for ids in encoded], "prompt and continuation", "")
+        check_context([len(ids) for ids in encoded], self._context, "prompt and continuation")
         prefix = self._encoded_prefix(encoded, [start - 1 for start in starts])
         fed = [len(ids) - 1 - prefix.length for ids in encoded]  # the last token predicts nothing that is asked for
         scores: list[Score | None] = [None] * len(encoded)
-        with _progress(len(encoded), "scoring") as bar:
+        with progress_bar(len(encoded), "scoring") as bar:
             for batch in length_sorted_batches(fed, self.max_batch_tokens):
                 values = self._score_batch([encoded[i] for i in batch], [starts[i] for i in batch], prefix)
                 for index, log_probabilities in zip(batch, values, strict=True):
@@ -113,14 +115,3 @@ class TransformersLM(LanguageModel):
     def _encoded_prefix(self, encoded: list[list[int]], limits: list[int]) -> PrefixCache:
         token_ids = shared_prefix(encoded, limits)
         return encode_prefix(self._head.backbone, token_ids) if token_ids else EMPTY_PREFIX
-
-    def _check_lengths(self, lengths: list[int], what: str, addition: str) -> None:
-        for index, length in enumerate(lengths):
-            if self._context is not None and length > self._context:
-                raise OctoberError(
-                    f"{what} {index}{addition} has {length} tokens, more than the model's context of {self._context}"
-                )
-
-
-def _progress(total: int, what: str) -> Any:
-    return tqdm(total=total, desc=what, unit="text", delay=_SECONDS_UNTIL_PROGRESS, leave=False)

@@ -1,0 +1,180 @@
+"""Decoders with weights from Hugging Face: a folder of safetensors, read tensor by tensor, or a model in memory."""
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+from ..errors import OctoberError
+from .causal_attention import Attention, full_attention
+from .decoder_config import DecoderConfig
+from .hugging_face_config import check_model_type, config_from_hugging_face
+from .transformer import Transformer
+
+_INDEX = "model.safetensors.index.json"
+_EMBEDDING, _HEAD = "model.embed_tokens.weight", "lm_head.weight"
+_NOT_WEIGHTS = ("rotary_emb.inv_freq",)  # a buffer that old checkpoints hold
+
+
+def load_decoder(
+    path: str | Path,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    attention: Attention = full_attention,
+) -> Transformer:
+    """Load a Llama, Mistral or Gemma 3 text model from a folder in Hugging Face's layout.
+
+    One tensor at a time is read, converted and put in its place: the model is never in memory twice.
+
+    Args:
+        path: A folder with `config.json` and `model.safetensors`, or several files and their index.
+        dtype: Of the weights in memory.
+        device: Where they go.
+        attention: As in `Transformer`.
+
+    Raises:
+        OctoberError: The folder, its config or a tensor is missing, damaged, of the wrong shape or of an unknown kind.
+    """
+    folder = Path(path)
+    decoder = _empty(config_from_hugging_face(_read_config(folder)), attention)
+    places = _places(decoder)
+    missing = dict.fromkeys(places)
+    for name, tensor in _tensors(folder):
+        if _is_weight(name, decoder.config):
+            # copied in any case: what was read may be a view of the file
+            _put(decoder, places, name, tensor.to(device, dtype, copy=True), str(folder))
+            missing.pop(name, None)
+    if missing:
+        raise OctoberError(f"{folder}: the weights lack {len(missing)} tensors, {next(iter(missing))} first")
+    _tie(decoder)
+    return decoder.eval()
+
+
+def decoder_from(model: Any, attention: Attention = full_attention) -> Transformer:
+    """Return the house decoder on the weights of a live transformers model, which both then share.
+
+    Args:
+        model: A `LlamaForCausalLM`, `MistralForCausalLM` or `Gemma3ForCausalLM`.
+        attention: As in `Transformer`.
+
+    Raises:
+        OctoberError: A model that the decoder does not know.
+    """
+    decoder = _empty(config_from_hugging_face(model.config), attention)
+    places = _places(decoder)
+    weights = {name: weight for name, weight in model.named_parameters() if _is_weight(name, decoder.config)}
+    lacking = sorted(places.keys() - weights.keys())
+    if lacking:
+        raise OctoberError(
+            f"{type(model).__name__} has no {lacking[0]}: a causal language model with its head is needed"
+        )
+    for name, weight in weights.items():
+        _put(decoder, places, name, weight, type(model).__name__)
+    _tie(decoder)
+    return decoder.train(model.training)
+
+
+def _empty(config: DecoderConfig, attention: Attention) -> Transformer:
+    with torch.device("meta"):
+        return Transformer(config, attention)
+
+
+def _tie(decoder: Transformer) -> None:
+    if decoder.config.tie_embeddings:
+        decoder.head.weight = decoder.embedding.weight
+
+
+def _put(decoder: Transformer, places: dict[str, str], name: str, weight: torch.Tensor, source: str) -> None:
+    if name not in places:
+        raise OctoberError(f"{source}: tensor {name} is not one of a {len(decoder.layers)}-layer decoder as configured")
+    module_name, _, parameter = places[name].rpartition(".")
+    module = decoder.get_submodule(module_name)
+    expected = module.get_parameter(parameter).shape
+    if weight.shape != expected:
+        raise OctoberError(
+            f"{source}: tensor {name} has shape {tuple(weight.shape)}, the config says {tuple(expected)}"
+        )
+    setattr(module, parameter, weight if isinstance(weight, nn.Parameter) else nn.Parameter(weight))
+
+
+def _places(decoder: Transformer) -> dict[str, str]:
+    """Return Hugging Face's name of each parameter, and ours."""
+    config = decoder.config
+    places = {_EMBEDDING: "embedding.weight", "model.norm.weight": "norm.weight"}
+    if not config.tie_embeddings:
+        places[_HEAD] = "head.weight"
+    for layer in range(config.num_layers):
+        for theirs, ours in _layer_places(config):
+            places[f"model.layers.{layer}.{theirs}.weight"] = f"layers.{layer}.{ours}.weight"
+    return places
+
+
+def _layer_places(config: DecoderConfig) -> Iterator[tuple[str, str]]:
+    for theirs, ours in (("q", "query"), ("k", "key"), ("v", "value"), ("o", "output")):
+        yield f"self_attn.{theirs}_proj", f"attention.{ours}"
+    for name in ("gate", "up", "down"):
+        yield f"mlp.{name}_proj", f"feed_forward.{name}"
+    yield "input_layernorm", "attention.norm"
+    if config.post_norms:
+        yield "post_attention_layernorm", "attention.post_norm"
+        yield "pre_feedforward_layernorm", "feed_forward.norm"
+        yield "post_feedforward_layernorm", "feed_forward.post_norm"
+    else:
+        yield "post_attention_layernorm", "feed_forward.norm"
+    if config.qk_norm:
+        yield "self_attn.q_norm", "attention.query_norm"
+        yield "self_attn.k_norm", "attention.key_norm"
+
+
+def _is_weight(name: str, config: DecoderConfig) -> bool:
+    """Whether a stored tensor has a place; a tied head may be stored as well, and is the embedding."""
+    return not name.endswith(_NOT_WEIGHTS) and not (config.tie_embeddings and name == _HEAD)
+
+
+def _read_config(folder: Path) -> Any:
+    """Return the folder's config as transformers understands it, which knows the spellings of all its versions."""
+    from transformers import AutoConfig
+
+    try:
+        model_type = json.loads((folder / "config.json").read_text())["model_type"]
+        check_model_type(model_type)
+        return AutoConfig.from_pretrained(folder, local_files_only=True)
+    except FileNotFoundError:
+        raise OctoberError(f"{folder}: the folder holds no config.json") from None
+    except (KeyError, TypeError, ValueError, OSError) as error:
+        raise OctoberError(f"{folder}/config.json: cannot be read ({_first_line(error)})") from error
+
+
+def _tensors(folder: Path) -> Iterator[tuple[str, Float[torch.Tensor, "..."]]]:
+    """Yield every stored tensor by name, file by file."""
+    for file in _weight_files(folder):
+        try:
+            with safe_open(file, framework="pt") as stored:
+                for name in stored.keys():  # noqa: SIM118 (a handle, not a dict)
+                    yield name, stored.get_tensor(name)
+        except (SafetensorError, OSError) as error:
+            raise OctoberError(f"{file}: cannot be read ({_first_line(error)})") from error
+
+
+def _weight_files(folder: Path) -> Iterable[Path]:
+    if not (folder / _INDEX).is_file():
+        files = [folder / "model.safetensors"]
+    else:
+        try:
+            names = json.loads((folder / _INDEX).read_text())["weight_map"].values()
+        except (ValueError, KeyError, AttributeError) as error:
+            raise OctoberError(f"{folder / _INDEX}: not an index of safetensors ({_first_line(error)})") from error
+        files = [folder / name for name in sorted(set(names))]
+    for file in files:
+        if not file.is_file():
+            raise OctoberError(f"{folder}: the folder holds no {file.name}; only safetensors are loaded")
+    return files
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

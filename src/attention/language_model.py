@@ -1,0 +1,267 @@
+"""The house decoder behind the `LanguageModel` interface: ragged batches without padding in the cache, and sessions.
+
+A session keeps its row of the cache between turns: only what is new in its text passes through the network.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+
+from ..errors import OctoberError
+from ..language_models import Completion, LanguageModel, ModelHandle, Score, Session
+from ..language_models.base import check_context, check_generation, check_scoring, same_length
+from ..language_models.batching import CACHED_PER_FED, length_sorted_batches, progress_bar
+from ..language_models.generation import GenerationRules, Request, end_token_ids
+from ..language_models.output_head import log_probabilities_in_pieces
+from ..language_models.prefix_cache import shared_prefix
+from ..language_models.sampling import row_generators
+from ..language_models.tokens import PromptTokenizer
+from .cache import DenseCache, RowCache, RowCacheMaker
+from .checkpoints import decoder_from
+from .session_rows import SessionRows
+from .transformer import Transformer
+
+
+class DecoderLM(LanguageModel):
+    """A house decoder and its tokenizer.
+
+    Args:
+        transformer: The decoder.
+        tokenizer: Its tokenizer, a fast one of transformers.
+        end_ids: Tokens that end a text; the tokenizer's end token if not given.
+        max_batch_tokens: Tokens, padding included, that pass through the network at once; eight times as many may
+            lie in the caches of a call, and as many in those of the sessions. A single longer prompt passes whole.
+        make_cache: The kind of cache.
+
+    Raises:
+        OctoberError: `max_batch_tokens` below 1, or a tokenizer that is not a fast one.
+    """
+
+    def __init__(
+        self,
+        transformer: Transformer,
+        tokenizer: Any,
+        *,
+        end_ids: Sequence[int] | None = None,
+        max_batch_tokens: int = 4096,
+        make_cache: RowCacheMaker = DenseCache,
+    ) -> None:
+        if max_batch_tokens < 1:
+            raise OctoberError(f"max_batch_tokens={max_batch_tokens}: must be at least 1")
+        self.transformer = transformer.eval()
+        self.tokenizer = tokenizer
+        self.max_batch_tokens = max_batch_tokens
+        self._end_ids = [tokenizer.eos_token_id] if end_ids is None else list(end_ids)
+        self._prompts = PromptTokenizer(tokenizer)
+        self._make_cache = make_cache
+        self._sessions = SessionRows(self._new_cache, CACHED_PER_FED * max_batch_tokens)
+
+    @torch.inference_mode()
+    def generate(
+        self,
+        prompts: Sequence[str],
+        *,
+        max_new_tokens: int,
+        stop: Sequence[str] = (),
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+    ) -> list[Completion]:
+        """Continue each prompt; see `LanguageModel.generate`."""
+        check_generation(prompts, max_new_tokens, stop, temperature, top_p)
+        requests = self._requests(prompts, max_new_tokens, seed)
+        rules = GenerationRules(self.tokenizer, self._end_ids, stop, max_new_tokens, temperature, top_p)
+        encoded = [request.prompt_ids for request in requests]
+        prefix_ids = shared_prefix(encoded, [len(ids) - 1 for ids in encoded])
+        prefix = self._encoded(prefix_ids) if prefix_ids else None
+        fed = [len(ids) - len(prefix_ids) for ids in encoded]
+        longest = max(map(len, encoded), default=0) + max_new_tokens
+        with progress_bar(len(prompts), "generating") as bar:
+            for batch in length_sorted_batches(fed, self.max_batch_tokens, lambda _: longest):
+                cache = self._cache_after(prefix, len(batch), longest)
+                new = [encoded[index][len(prefix_ids) :] for index in batch]
+                self._write([requests[index] for index in batch], new, cache, cache.swap_rows, rules, bar)
+        return [rules.completion(request) for request in requests]
+
+    @torch.inference_mode()
+    def score(self, prompts: Sequence[str], continuations: Sequence[str]) -> list[Score]:
+        """Return the continuations' log-probabilities; see `LanguageModel.score`."""
+        check_scoring(prompts, continuations)
+        pairs = [self._prompts.encode_pair(*pair) for pair in zip(prompts, continuations, strict=True)]
+        encoded, starts = [ids for ids, _ in pairs], [start for _, start in pairs]
+        check_context([len(ids) for ids in encoded], self._context, "prompt and continuation")
+        prefix_ids = shared_prefix(encoded, [start - 1 for start in starts])
+        prefix = self._encoded(prefix_ids) if prefix_ids else None
+        fed = [len(ids) - 1 - len(prefix_ids) for ids in encoded]  # the last token predicts nothing that is asked for
+        values: dict[int, list[float]] = {}
+        with progress_bar(len(encoded), "scoring") as bar:
+            for batch in length_sorted_batches(fed, self.max_batch_tokens, lambda own: len(prefix_ids) + own):
+                asked = self._score_batch([encoded[i] for i in batch], [starts[i] for i in batch], prefix)
+                values.update(zip(batch, asked, strict=True))
+                bar.update(len(batch))
+        return [self._score(encoded[index][starts[index] :], values[index]) for index in range(len(encoded))]
+
+    @torch.inference_mode()
+    def step(
+        self,
+        sessions: Sequence[Session],
+        appended_texts: Sequence[str],
+        *,
+        max_new_tokens: int,
+        stop: Sequence[str] = (),
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+    ) -> list[Completion]:
+        """Append a text to each session and continue it; see `LanguageModel.step`.
+
+        Raises:
+            OctoberError: As `LanguageModel.step`; or a session stands there twice.
+        """
+        same_length("sessions", sessions, "appended_texts", appended_texts)
+        prompts = [session.text + text for session, text in zip(sessions, appended_texts, strict=True)]
+        check_generation(prompts, max_new_tokens, stop, temperature, top_p)
+        _check_distinct(sessions)
+        requests = self._requests(prompts, max_new_tokens, seed)
+        rules = GenerationRules(self.tokenizer, self._end_ids, stop, max_new_tokens, temperature, top_p)
+        longest = max((len(request.prompt_ids) for request in requests), default=0) + max_new_tokens
+        pairs = list(zip(sessions, requests, strict=True))
+        fed = [
+            len(request.prompt_ids) - self._sessions.num_shared(session, request.prompt_ids)
+            for session, request in pairs
+        ]
+        with progress_bar(len(prompts), "generating") as bar:
+            for batch in length_sorted_batches(fed, self.max_batch_tokens, lambda _: longest):
+                self._step_batch([pairs[index] for index in batch], longest, rules, bar)
+        completions = [rules.completion(request) for request in requests]
+        for session, prompt, completion in zip(sessions, prompts, completions, strict=True):
+            session.text = prompt + completion.text
+        return completions
+
+    def _step_batch(self, pairs: list[tuple[Session, Request]], longest: int, rules: GenerationRules, bar: Any) -> None:
+        rows, requests = self._sessions, [request for _, request in pairs]
+        rows.arrange([session for session, _ in pairs], longest)
+        new = [request.prompt_ids[rows.take(row, request.prompt_ids) :] for row, request in enumerate(requests)]
+        self._write(requests, new, rows.cache, rows.swap_rows, rules, bar)
+        for session, request in pairs:
+            rows.record(session, request.prompt_ids + request.token_ids[:-1])  # the last one was never fed
+
+    def _write(
+        self,
+        requests: list[Request],
+        new: Sequence[Sequence[int]],
+        cache: RowCache,
+        swap_rows: Callable[[int, int], None],
+        rules: GenerationRules,
+        bar: Any,
+    ) -> None:
+        """Generate until every request is finished; those that are make room by going to the last rows.
+
+        Args:
+            requests: Those of the cache's first rows, in their order.
+            new: Tokens of each prompt that are not in its row yet.
+            cache: The rows.
+            swap_rows: Lets two rows change places, for whoever else has to know.
+            rules: How texts go on and end.
+            bar: Counts those that are finished.
+        """
+        active = list(requests)
+        while active:
+            tokens = rules.append(active, self._next_logits(new, cache)).tolist()
+            for row in reversed(range(len(active))):
+                if active[row].finish_reason is not None:
+                    last = len(active) - 1
+                    swap_rows(row, last)
+                    active[row], tokens[row] = active[last], tokens[last]
+                    del active[last], tokens[last]
+                    bar.update(1)
+            new = [[token] for token in tokens]
+
+    def _next_logits(self, new: Sequence[Sequence[int]], cache: RowCache) -> Float[torch.Tensor, "rows vocab_size"]:
+        """Feed rows of tokens, padded on the right, and return the logits after each row's last one."""
+        lengths = [len(ids) for ids in new]
+        token_ids = self._padded(new)
+        hidden = self.transformer(token_ids, cache=cache, new_lengths=lengths)
+        last = torch.tensor(lengths, device=hidden.device) - 1
+        return self.transformer.logits(hidden[torch.arange(len(new), device=hidden.device), last])
+
+    def _score_batch(self, encoded: list[list[int]], starts: list[int], prefix: RowCache | None) -> list[list[float]]:
+        """Return each row's log-probabilities of its tokens from `starts[row]` on."""
+        skipped = prefix.lengths[0] if prefix is not None else 0
+        token_ids = self._padded([ids[skipped:-1] for ids in encoded])
+        if prefix is None:
+            hidden = self.transformer(token_ids)
+        else:
+            cache = self._cache_after(prefix, len(encoded), skipped + token_ids.shape[1])
+            hidden = self.transformer(token_ids, cache=cache)
+        places = [(row, place) for row, ids in enumerate(encoded) for place in range(starts[row], len(ids))]
+        rows, columns = torch.tensor(places, device=hidden.device).T
+        targets = torch.tensor([encoded[row][place] for row, place in places], device=hidden.device)
+        asked = hidden[rows, columns - 1 - skipped]
+        vocab_size = self.transformer.config.vocab_size
+        found = iter(log_probabilities_in_pieces(self.transformer.logits, vocab_size, asked, targets).tolist())
+        return [[next(found) for _ in range(start, len(ids))] for ids, start in zip(encoded, starts, strict=True)]
+
+    def _score(self, token_ids: list[int], log_probabilities: list[float]) -> Score:
+        tokens = tuple(self.tokenizer.convert_ids_to_tokens(token_ids))
+        return Score(tokens, tuple(token_ids), tuple(log_probabilities))
+
+    def _requests(self, prompts: Sequence[str], max_new_tokens: int, seed: int) -> list[Request]:
+        encoded = self._prompts.encode(prompts)
+        lengths = [len(ids) + max_new_tokens for ids in encoded]
+        check_context(lengths, self._context, "prompt", f" with {max_new_tokens} new")
+        return [Request(ids, row) for ids, row in zip(encoded, row_generators(prompts, seed), strict=True)]
+
+    def _encoded(self, token_ids: list[int]) -> RowCache:
+        """Return a cache whose only row holds a prefix."""
+        cache = self._new_cache(1, len(token_ids))
+        self.transformer(self._padded([token_ids]), cache=cache)
+        return cache
+
+    def _cache_after(self, prefix: RowCache | None, num_rows: int, capacity: int) -> RowCache:
+        """Return a cache whose rows all begin with the prefix."""
+        cache = self._new_cache(num_rows, capacity)
+        if prefix is not None:
+            for row in range(num_rows):
+                cache.copy_row(row, prefix, 0)
+        return cache
+
+    def _padded(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
+        longest = max(map(len, rows))
+        padded = [[*ids, *[0] * (longest - len(ids))] for ids in rows]
+        return torch.tensor(padded, device=self.transformer.embedding.weight.device)
+
+    def _new_cache(self, num_rows: int, capacity: int) -> RowCache:
+        weight = self.transformer.embedding.weight
+        return self._make_cache(self.transformer.config, num_rows, capacity, dtype=weight.dtype, device=weight.device)
+
+    @property
+    def _context(self) -> int:
+        return self.transformer.config.max_positions
+
+
+def decoder_language_model(handle: ModelHandle) -> DecoderLM:
+    """Return a handle's model run by the house decoder; the weights are shared with `handle.load()`.
+
+    Raises:
+        OctoberError: As `ModelHandle.load` and `decoder_from`; or the handle is an encoder's.
+    """
+    if handle.kind != "causal_lm":
+        raise OctoberError(f"model {handle.name}: an encoder generates no text; choose a causal_lm")
+    model, tokenizer = handle.load()
+    return DecoderLM(
+        decoder_from(model), tokenizer, end_ids=end_token_ids(model), max_batch_tokens=handle.max_batch_tokens
+    )
+
+
+def _check_distinct(sessions: Sequence[Session]) -> None:
+    """Raise `OctoberError` where a session stands twice in one step: it can only go on from one text."""
+    seen: dict[int, int] = {}
+    for index, session in enumerate(sessions):
+        if id(session) in seen:
+            raise OctoberError(
+                f"sessions {seen[id(session)]} and {index} are the same: a session goes on from one text"
+            )
+        seen[id(session)] = index
