@@ -80,6 +80,7 @@ class Address(NamedTuple):
         except (ImportError, ValueError):
             spec = None
         if spec is None or spec.origin != self.file:
+            _name_parents(self.module)
             spec = importlib.util.spec_from_file_location(self.module, self.file)
         assert spec is not None
         assert spec.loader is not None
@@ -90,6 +91,18 @@ class Address(NamedTuple):
             del sys.modules[self.module]
             raise
         return module
+
+
+def _name_parents(module: str) -> None:
+    """Give a module that is loaded from its file the packages in its name: pickle imports them before its classes."""
+    parts = module.split(".")
+    for length in range(1, len(parts)):
+        parent = ".".join(parts[:length])
+        try:
+            importlib.import_module(parent)
+        except ImportError:
+            package = sys.modules[parent] = ModuleType(parent)
+            package.__path__ = []
 
 
 def outcome_of(rank: int, call: Callable[[], Any]) -> Outcome:

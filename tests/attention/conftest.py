@@ -1,5 +1,7 @@
 """One pool of real processes per world size for the whole test session."""
 
+from contextlib import ExitStack
+
 import pytest
 
 from october.attention.processes import Processes
@@ -11,15 +13,15 @@ def pool():
 
     `pool(3).run(function, *arguments)` calls a function of the test module's top level on ranks 0, 1, 2 and returns
     the results by rank. The test modules need not be importable by name: a process that has never seen a function's
-    module loads it from its file, under the name that it has here.
+    module loads it from its file, under the name that it has here. A call that leaves a message unanswered must end
+    in an error on some rank (`outcomes` tells it without raising): then a new group is formed before the next call.
     """
     pools = {}
+    with ExitStack() as stack:
 
-    def processes(world_size):
-        if world_size not in pools:
-            pools[world_size] = Processes(world_size).__enter__()
-        return pools[world_size]
+        def processes(world_size):
+            if world_size not in pools:
+                pools[world_size] = stack.enter_context(Processes(world_size))
+            return pools[world_size]
 
-    yield processes
-    for each in pools.values():
-        each.close()
+        yield processes

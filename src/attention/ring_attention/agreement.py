@@ -78,7 +78,7 @@ def gather(transport: Transport, value: Any) -> list[Any]:
     """
     own = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
     others = [rank for rank in range(transport.world_size) if rank != transport.rank]
-    device = torch.device("cuda", torch.cuda.current_device()) if transport.backend == "nccl" else torch.device("cpu")
+    device = torch.device("cpu" if "cpu" in transport.backends else "cuda")
     lengths = {rank: torch.zeros(1, dtype=torch.int64, device=device) for rank in others}
     _exchange(transport, torch.tensor([len(own)], device=device), lengths)
     texts = {rank: torch.empty(int(length), dtype=torch.uint8, device=device) for rank, length in lengths.items()}

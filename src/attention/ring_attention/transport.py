@@ -66,7 +66,7 @@ class Transport:
         self.group = group
         self.time_limit = time_limit
         self.bytes_per_second = bytes_per_second
-        self.rank, self.world_size, self.backend = _place(group)
+        self.rank, self.world_size, self.backends = _place(group)
         self.events: list[Event] | None = None
         self.failure: RingError | None = None
         self.agreed: set[str] = set()
@@ -169,6 +169,7 @@ class Exchange:
         self._receives = receives
         self._copies: list[tuple[Tensor, Tensor]] = []
         self._operations: list[_Operation] = []
+        self._is_nccl = any(transport.backends.get(pair[0].device.type) == "nccl" for pair in (*sends, *receives))
         self._done = False
         self._posted = time.perf_counter()
         self._ready_at = transport._arrives_at(self._posted, sum(tensor.nbytes for tensor, _ in receives))
@@ -193,7 +194,7 @@ class Exchange:
         self._sends, self._receives, self._copies, self._operations = [], [], [], []
 
     def _post(self, tag: int) -> None:
-        if self._transport.backend == "nccl":
+        if self._is_nccl:
             self._post_batch()
             return
         for tensor, peer in self._receives:
@@ -222,8 +223,6 @@ class Exchange:
     def _post_batch(self) -> None:
         """Post everything as one nccl operation: one after the other, two ranks' could wait for each other."""
         transport = self._transport
-        if not self._receives and not self._sends:
-            return
         batch = [
             dist.P2POp(function, tensor, transport._global(peer), transport.group)
             for function, pairs in ((dist.irecv, self._receives), (dist.isend, self._sends))
@@ -237,7 +236,7 @@ class Exchange:
         transport = self._transport
         seconds = self._posted + transport.time_limit - time.perf_counter()
         try:
-            if transport.backend == "nccl":
+            if self._is_nccl:
                 _poll(operation.work, seconds)
             else:
                 operation.work.wait(timedelta(milliseconds=max(1, round(1000 * seconds))))
@@ -274,12 +273,12 @@ def _poll(work: Any, seconds: float) -> None:
     work.wait()
 
 
-def _place(group: dist.ProcessGroup | None) -> tuple[int, int, str]:
-    """Return this process's rank in the group, the group's size and its backend."""
+def _place(group: dist.ProcessGroup | None) -> tuple[int, int, dict[str, str]]:
+    """Return this process's rank in the group, the group's size, and its backend for each type of device."""
     if not dist.is_available() or not dist.is_initialized():
         started = os.environ.get("WORLD_SIZE", "1")
         if started == "1":
-            return 0, 1, "none"
+            return 0, 1, {"cpu": "none"}
         raise OctoberError(
             f"ring attention: WORLD_SIZE={started}, but the processes form no group: "
             "call torch.distributed.init_process_group first"
@@ -287,4 +286,5 @@ def _place(group: dist.ProcessGroup | None) -> tuple[int, int, str]:
     rank = dist.get_rank(group)
     if rank < 0:
         raise OctoberError(f"ring attention: group: the process of global rank {dist.get_rank()} is not in it")
-    return rank, dist.get_world_size(group), str(dist.get_backend(group))
+    backends = dict(pair.split(":") for pair in dist.get_backend_config(group).split(","))
+    return rank, dist.get_world_size(group), backends
