@@ -79,8 +79,9 @@ class DenseCache:
             raise OctoberError(f"num_rows={num_rows} and capacity={capacity} of a cache: both must be at least 1")
         shape = (num_rows, config.num_kv_heads, capacity, config.head_dim)
         # zeros, not whatever memory held: what is masked is still multiplied by zero, and NaN would survive it
-        self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.num_layers)]
-        self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.num_layers)]
+        with torch.inference_mode(False):  # inference tensors could not be written to outside that mode
+            self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.num_layers)]
+            self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.num_layers)]
         self.lengths = [0] * num_rows
         self._attention = attention
         self._pass: _Pass | None = None
@@ -196,7 +197,8 @@ class DenseCache:
         rows, used = len(self.lengths), max(self.lengths)
         for buffers in (self.keys, self.values):
             for layer, old in enumerate(buffers):
-                new = old.new_zeros(num_rows, old.shape[1], capacity, old.shape[3])
+                with torch.inference_mode(False):
+                    new = old.new_zeros(num_rows, old.shape[1], capacity, old.shape[3])
                 new[:rows, :, :used] = old[:, :, :used]
                 buffers[layer] = new
 

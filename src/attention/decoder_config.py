@@ -121,11 +121,13 @@ class DecoderConfig:
 
     def _by_layer(self, name: str, values: tuple[Value, ...]) -> tuple[Value, ...]:
         values = tuple(values)
-        if len(values) not in (1, self.num_layers):
+        if len(set(values)) == 1:  # however often: `replace` may change the number of layers
+            return values[:1] * self.num_layers
+        if len(values) != self.num_layers:
             raise OctoberError(
                 f"{name} has {len(values)} values: give one, or one for each of {self.num_layers} layers"
             )
-        return values if len(values) == self.num_layers else values * self.num_layers
+        return values
 
 
 def _check_positive(name: str, value: int) -> None:

@@ -1,6 +1,5 @@
 """Tiny random models of four architectures and two kinds of tokenizer, made in memory."""
 
-import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
     Gemma3ForCausalLM,
     Gemma3TextConfig,
@@ -23,53 +21,12 @@ from transformers import (
 
 from october.language_models import TransformersLM
 
-sys.path.insert(0, str(Path(__file__).parent))  # references.py and serving.py
+sys.path.insert(0, str(Path(__file__).parent))  # references.py, serving.py, tiny_tokenizers.py
+import tiny_tokenizers
 
-CORPUS = [
-    "The capital of France is Paris, and the capital of Japan is Tokyo.",
-    "Question: where is the tower? Answer: in the old town, near the river.",
-    "Observation: nothing found.\nThought: I should search again.\nAction: search[river]",
-    "naïve café, Ünïcödé and 日本語 with 12345 numbers; tabs\tand spaces  too",
-]
 WINDOW = 8  # far below the prompts' lengths
 ARCHITECTURES = ("llama", "mistral", "gemma3", "gpt_neox")
 SMALL = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 48, "max_position_embeddings": 512}
-
-
-def _sentencepiece_like() -> PreTrainedTokenizerFast:
-    """Spaces as '▁', unknown characters as bytes, a start token: as Llama and Gemma."""
-    tokens = ["<pad>", "<eos>", "<bos>", "<unk>", *(f"<0x{byte:02X}>" for byte in range(256))]
-    trained = Tokenizer(models.BPE())
-    trained.normalizer = normalizers.Replace(" ", "▁")
-    trained.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next")
-    trained.train_from_iterator(CORPUS, trainers.BpeTrainer(vocab_size=150, show_progress=False))
-    learned = trained.get_vocab()
-    vocabulary = {token: index for index, token in enumerate(tokens)}
-    for token in sorted(learned, key=learned.__getitem__):
-        vocabulary.setdefault(token, len(vocabulary))
-    merges = [tuple(pair) for pair in json.loads(trained.to_str())["model"]["merges"]]
-    tokenizer = Tokenizer(models.BPE(vocabulary, merges, unk_token="<unk>", byte_fallback=True, fuse_unk=True))
-    tokenizer.normalizer = normalizers.Replace(" ", "▁")
-    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="<bos> $A", pair="<bos> $A $B", special_tokens=[("<bos>", 2)]
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token="<bos>", eos_token="<eos>", pad_token="<pad>", unk_token="<unk>"
-    )
-
-
-def _byte_level() -> PreTrainedTokenizerFast:
-    """Bytes as characters, no start token: as Pythia."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=340, initial_alphabet=alphabet, special_tokens=["<|endoftext|>"], show_progress=False
-    )
-    tokenizer.train_from_iterator(CORPUS, trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>", pad_token="<|endoftext|>")
 
 
 def _model(architecture: str, tokenizer: PreTrainedTokenizerFast) -> Any:
@@ -115,7 +72,7 @@ def language_models() -> dict[str, TransformersLM]:
     """A `TransformersLM` in float32 for each architecture."""
     made = {}
     for architecture in ARCHITECTURES:
-        tokenizer = _byte_level() if architecture == "gpt_neox" else _sentencepiece_like()
+        tokenizer = tiny_tokenizers.byte_level() if architecture == "gpt_neox" else tiny_tokenizers.sentencepiece_like()
         made[architecture] = TransformersLM(_model(architecture, tokenizer), tokenizer, max_batch_tokens=200)
     return made
 
