@@ -24,7 +24,8 @@ def agree(
     """Check that every rank was asked for the same, and return what each gave as `local`, by rank.
 
     Every rank of the group makes the call. A signature that the transport's ranks have agreed on is not exchanged
-    again, unless there is something local to tell.
+    again, unless there is something local to tell. Messages that follow bear the signature's tag: ranks that come
+    with different signatures, each agreed on before, wait until the time limit and read nothing of each other.
 
     Args:
         transport: The ring's links; it remembers what was agreed on.
@@ -35,7 +36,8 @@ def agree(
         OctoberError: The ranks differ: one line with each such field and who has what, the same on every rank.
         RingError: A rank did not come to the check within the transport's time limit.
     """
-    text = _text(signature)
+    text = json.dumps(signature, sort_keys=True)
+    transport.tag = _TAG + 1 + zlib.crc32(text.encode()) % 2**30
     if text in transport.agreed and local is None:
         return [{} for _ in range(transport.world_size)]
     told = gather(transport, {"signature": dict(signature), "local": dict(local or {})})
@@ -44,15 +46,6 @@ def agree(
         raise OctoberError(f"ring attention: ranks differ in {'; '.join(differences)}")
     transport.agreed.add(text)
     return [each["local"] for each in told]
-
-
-def message_tag(signature: Mapping[str, Any]) -> int:
-    """Return the tag for a signature's messages, for `Transport.exchange`.
-
-    Ranks that use two signatures, both agreed on before, at the same time then wait in vain until the time limit,
-    where one would fill a buffer with the other's numbers and gloo may end the process.
-    """
-    return _TAG + 1 + zlib.crc32(_text(signature).encode()) % 2**30
 
 
 def check_finite(tensors: Mapping[str, Tensor], transport: Transport) -> None:
@@ -94,10 +87,6 @@ def _exchange(transport: Transport, message: Tensor, buffers: Mapping[int, Tenso
         transport.exchange(sends, receives, hop=0, what="signature", tag=_TAG).wait()
     except RingError as error:
         raise RingError(f"{error}: it has ended, or takes part in no check before the first hop") from error
-
-
-def _text(signature: Mapping[str, Any]) -> str:
-    return json.dumps(signature, sort_keys=True)
 
 
 def _differences(signatures: list[dict[str, Any]]) -> list[str]:

@@ -50,6 +50,15 @@ class Transport:
     Raises:
         OctoberError: A number is not positive, this process is not in the group, or there is no group though
             there are several processes.
+
+    Attributes:
+        rank: This process's rank in the group.
+        world_size: Processes in the group.
+        backends: The group's backend for each type of device.
+        bytes_sent: Since the counters were reset; likewise `bytes_received` and `messages_sent`.
+        events: The timeline; set it to a list to have one.
+        agreed: Signatures that all ranks have agreed on (`agreement.py`).
+        tag: Of the signature in use: a rank that uses another finds no message of its peers, instead of reading one.
     """
 
     def __init__(
@@ -70,6 +79,7 @@ class Transport:
         self.events: list[Event] | None = None
         self.failure: RingError | None = None
         self.agreed: set[str] = set()
+        self.tag = 0
         self._link_free_at = 0.0
         self.reset_counters()
 
@@ -84,7 +94,7 @@ class Transport:
         *,
         hop: int,
         what: str,
-        tag: int = 0,
+        tag: int | None = None,
     ) -> "Exchange":
         """Post receives, then sends, of (tensor, peer) pairs and return at once.
 
@@ -96,7 +106,7 @@ class Transport:
             receives: Contiguous tensors to be filled and the ranks in the group they come from.
             hop: Which hop of the ring this is, for messages and timelines.
             what: What travels, for messages and timelines: "keys and values".
-            tag: Keeps messages of different kinds or signatures apart between the same ranks (gloo; nccl has no tags).
+            tag: Keeps kinds of messages apart between the same ranks (gloo; nccl has no tags); the transport's if None.
 
         Raises:
             RingError: An earlier exchange failed, or a peer has closed its connection.
@@ -108,7 +118,7 @@ class Transport:
             if not tensor.is_contiguous():
                 raise ValueError(f"{what} of hop {hop}, to or from rank {peer}: a message must be contiguous")
         exchange = Exchange(self, _not_empty(sends), _not_empty(receives), hop, what)
-        exchange._post(tag)
+        exchange._post(self.tag if tag is None else tag)
         self.bytes_sent += sum(tensor.nbytes for tensor, _ in sends)
         self.bytes_received += sum(tensor.nbytes for tensor, _ in receives)
         self.messages_sent += len(_not_empty(sends))

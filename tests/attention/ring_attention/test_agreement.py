@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from october.attention.ring_attention.agreement import agree, check_finite, message_tag
+from october.attention.ring_attention.agreement import agree, check_finite
 from october.attention.ring_attention.transport import RingError, Transport
 from october.errors import OctoberError
 
@@ -96,8 +96,8 @@ def part_after_agreement(sizes):
     peer, size = 1 - transport.rank, sizes[transport.rank]
     buffer = torch.full((size,), -1.0)
     try:
-        tag = message_tag({"size": size})
-        transport.exchange([(torch.ones(size), peer)], [(buffer, peer)], hop=0, what="keys", tag=tag).wait()
+        agree(transport, {"size": size})
+        transport.exchange([(torch.ones(size), peer)], [(buffer, peer)], hop=0, what="keys").wait()
     except RingError as error:
         raise OctoberError(f"{error}; {buffer.unique().tolist()}") from error
 
@@ -108,12 +108,6 @@ def test_ranks_that_use_different_agreed_signatures_read_nothing_of_each_other(p
         assert outcome.failure.startswith(f"ring attention, rank {outcome.rank}: ")
         assert f"rank {1 - outcome.rank}" in outcome.failure
         assert outcome.failure.endswith("; [-1.0]")
-
-
-def test_a_tag_depends_on_the_signature_alone():
-    assert message_tag(SIGNATURE) == message_tag(dict(reversed(SIGNATURE.items())))
-    assert message_tag(SIGNATURE) != message_tag({**SIGNATURE, "sliding_window": 1})
-    assert 1 < message_tag(SIGNATURE) < 2**31
 
 
 def with_numbers(numbers):
