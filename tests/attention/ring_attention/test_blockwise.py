@@ -1,0 +1,94 @@
+"""Attention and feed-forward in blocks equal the whole, and keep less."""
+
+import pytest
+import torch
+from dense_reference import dense_gradients
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from october.attention.ring_attention import BlockwiseAttention, BlockwiseFeedForward, blockwise_attention
+from october.errors import OctoberError
+
+
+@settings(max_examples=120)
+@given(st.data())
+def test_blockwise_attention_equals_dense(data):
+    length = data.draw(st.integers(1, 60))
+    window = data.draw(st.one_of(st.none(), st.integers(1, 70)))
+    causal, packed = data.draw(st.booleans()), data.draw(st.booleans())
+    block = data.draw(st.one_of(st.none(), st.integers(1, 70)))
+    kv_heads, group = data.draw(st.sampled_from([(1, 1), (2, 2), (1, 4)]))
+    torch.manual_seed(data.draw(st.integers(0, 1000)))
+    query, grad = (torch.randn(2, kv_heads * group, length, 5, dtype=torch.float64) for _ in range(2))
+    key, value = (torch.randn(2, kv_heads, length, 5, dtype=torch.float64) for _ in range(2))
+    ids = torch.randint(-1, 3, (2, length)) if packed else None  # documents in pieces, in any order
+    inputs = [tensor.requires_grad_() for tensor in (query, key, value)]
+    output = blockwise_attention(
+        *inputs, causal=causal, sliding_window=window, segment_ids=ids, block_size=block, scale=0.9
+    )
+    found = torch.autograd.grad(output, inputs, grad)
+    expected = dense_gradients(query, key, value, grad, causal=causal, window=window, segment_ids=ids, scale=0.9)
+    for ours, theirs in zip((output, *found), expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+
+
+def test_equals_torch_where_torch_has_it():
+    query, key, value = (torch.randn(2, 4, 300, 16) for _ in range(3))
+    expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+    torch.testing.assert_close(blockwise_attention(query, key, value, block_size=77), expected)
+    torch.testing.assert_close(BlockwiseAttention(128)(query, key, value), expected)
+
+
+def test_rows_that_attend_to_nothing_are_zero_and_their_gradients_too():
+    query, key, value = (torch.randn(1, 2, 6, 4, requires_grad=True) for _ in range(3))
+    ids = torch.tensor([[-1, 0, 0, -1, 1, -1]])
+    output = blockwise_attention(query, key, value, segment_ids=ids)
+    nothing = ids[0] < 0
+    gradients = torch.autograd.grad(output.square().sum(), (query, key, value))
+    for tensor in (output, *gradients):
+        assert torch.isfinite(tensor).all()
+        assert tensor[:, :, nothing].eq(0).all()
+    assert not output[:, :, ~nothing].eq(0).any()
+
+
+def test_blockwise_feed_forward_equals_the_whole_with_the_states_of_one_block():
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Linear(8, 32), torch.nn.GELU(), torch.nn.Linear(32, 8)).double()
+    states = torch.randn(2, 50, 8, dtype=torch.float64, requires_grad=True)
+    grad = torch.randn(2, 50, 8, dtype=torch.float64)
+    wanted = (states, *module.parameters())
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.shape) or t, lambda t: t):
+        output = BlockwiseFeedForward(16)(module, states)
+    assert not [shape for shape in kept if shape[-1] == 32 and len(shape) == 3]  # no wide state survives the forward
+    torch.testing.assert_close(output, module(states))
+    found = torch.autograd.grad(output, wanted, grad)
+    for ours, theirs in zip(found, torch.autograd.grad(module(states), wanted, grad), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"query": torch.zeros(2, 4, 8)}, "must be \\[batch, heads, tokens, head_dim\\]"),
+        ({"key": torch.zeros(1, 2, 6, 8, dtype=torch.float64)}, "key is torch.float64 on cpu, query torch.float32"),
+        ({"key": torch.zeros(1, 2, 5, 8), "value": torch.zeros(1, 2, 5, 8)}, "may differ in the number of heads only"),
+        ({"value": torch.zeros(1, 2, 6, 4)}, "must have one shape"),
+        ({"key": torch.zeros(1, 3, 6, 8), "value": torch.zeros(1, 3, 6, 8)}, "4 query heads over 3 key/value heads"),
+        ({"query": torch.zeros(1, 4, 6, 8, dtype=torch.int64)}, "query is torch.int64: must be one of"),
+        ({"segment_ids": torch.zeros(6, dtype=torch.long)}, "segment_ids \\(6,\\): must be \\[batch, tokens\\]"),
+        ({"segment_ids": torch.zeros(1, 6)}, "segment_ids are torch.float32: must be integers"),
+        ({"sliding_window": 0}, "sliding_window=0: must be at least 1"),
+        ({"block_size": 0}, "block_size=0: must be at least 1"),
+    ],
+)
+def test_what_it_refuses(change, message):
+    arguments = {
+        "query": torch.zeros(1, 4, 6, 8),
+        "key": torch.zeros(1, 2, 6, 8),
+        "value": torch.zeros(1, 2, 6, 8),
+        **change,
+    }
+    tensors = [arguments.pop(name) for name in ("query", "key", "value")]
+    with pytest.raises(OctoberError, match=message):
+        blockwise_attention(*tensors, **arguments)

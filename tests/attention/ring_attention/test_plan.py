@@ -1,0 +1,106 @@
+"""What travels, how far, and who computes how much."""
+
+import math
+
+import pytest
+import torch
+import torch.distributed as dist
+from dense_reference import allowed_pairs
+from hypothesis import given
+from hypothesis import strategies as st
+
+from october.attention.ring_attention import Ring, ring_attention, shard, shard_positions
+from october.attention.ring_attention.layouts import LAYOUTS
+from october.attention.ring_attention.plan import Journey, Work, default_pieces, journey
+from october.attention.ring_attention.tiles import Mask
+
+
+@pytest.mark.parametrize("window", [1, 2, 17, 64, 65, 66, 129, 400, 1000])
+def test_with_a_contiguous_layout_keys_travel_as_far_as_the_window_reaches(window):
+    world, shard_size = 8, 64
+    plan = Journey(world * shard_size, world, "contiguous", Mask(True, window), 2)
+    reach = math.ceil((window - 1) / shard_size)
+    for source in range(world):
+        assert plan.routes[source] == list(range(source, min(source + reach, world - 1) + 1))
+
+
+def test_without_a_window_causal_keys_never_travel_to_earlier_ranks():
+    plan = Journey(64, 4, "contiguous", Mask(), 1)
+    assert plan.routes == [[0, 1, 2, 3], [1, 2, 3], [2, 3], [3]]
+    assert Journey(64, 4, "zigzag", Mask(), 1).routes == [[0, 1, 2, 3], [1, 2, 3, 0], [2, 3, 0, 1], [3, 0, 1, 2]]
+
+
+def test_a_zigzag_with_a_window_leaves_out_the_ranks_between():
+    """Neighbouring chunks lie on the neighbouring ranks, on either side."""
+    assert Journey(160, 5, "zigzag", Mask(True, 8), 1).routes[2] == [2, 3, 1]
+
+
+@given(
+    st.integers(1, 60),
+    st.integers(1, 6),
+    st.sampled_from(LAYOUTS),
+    st.booleans(),
+    st.one_of(st.none(), st.integers(1, 30)),
+    st.integers(1, 4),
+)
+def test_all_ranks_together_compute_each_pair_once(length, world, layout, causal, window, pieces):
+    plan = journey(length, world, layout, Mask(causal, window), pieces)
+    total = sum(Work(plan, rank, None).num_pairs() for rank in range(world))
+    assert total == int(allowed_pairs(length, causal=causal, window=window).sum())
+
+
+@pytest.mark.parametrize("layout", ["striped", "zigzag"])
+@pytest.mark.parametrize("pieces", [1, 4])
+def test_the_work_of_every_round_is_balanced(layout, pieces):
+    """Not only in sum: a ring goes at the pace of its busiest rank, round by round."""
+    world = 4
+    plan = journey(4096, world, layout, Mask(), pieces)
+    work = [Work(plan, rank, None) for rank in range(world)]
+    for piece in range(pieces):
+        for hop in range(1, world):
+            pairs = [
+                sum(tile.num_pairs for tile in work[rank].tiles((rank - hop) % world, piece)) for rank in range(world)
+            ]
+            assert max(pairs) <= 1.05 * sum(pairs) / world
+
+
+def test_pieces_hold_every_token_once():
+    plan = journey(61, 3, "zigzag", Mask(), 4)
+    for source in range(3):
+        seen = [p for piece in range(4) for run in plan.piece_runs(source, piece)[1] for p in run.positions]
+        assert sorted(seen) == sorted(shard_positions(61, source, 3, "zigzag").tolist())
+
+
+def test_short_shards_travel_whole():
+    assert [default_pieces(length, 4) for length in (16, 4096, 12 * 1024, 1 << 20)] == [1, 1, 3, 4]
+
+
+def traffic(layout, length, window, backward):
+    """Bytes that this rank sends, forward and backward apart."""
+    rank, world = dist.get_rank(), dist.get_world_size()
+    ring = Ring()
+    parts = [shard(torch.randn(1, n, length, 4), rank, world, layout, dim=2).requires_grad_() for n in (4, 2, 2)]
+    ring_attention(*parts, ring, layout=layout, sliding_window=window)  # agrees on the signature
+    ring.transport.reset_counters()
+    output = ring_attention(*parts, ring, layout=layout, sliding_window=window)
+    forward = ring.transport.bytes_sent
+    output.sum().backward()
+    return forward, ring.transport.bytes_sent - forward
+
+
+@pytest.mark.parametrize("layout", ["striped", "zigzag"])
+def test_bytes_of_a_full_ring(pool, layout):
+    """Forward N - 1 blocks of keys and values; backward the same again, and as many of float32 gradients."""
+    block = 2 * 2 * 8 * 4 * 4  # k and v, 2 heads, 8 tokens, 4 numbers of 4 bytes: un-repeated heads
+    for forward, backward in pool(4).run(traffic, layout, 32, None, True):
+        assert forward == 3 * block
+        assert backward == 3 * block + 3 * block
+
+
+def test_bytes_of_a_window(pool):
+    """Two blocks back at most: ranks 1 and 2 send their own and the one before; rank 3 sends nothing forward."""
+    block = 2 * 2 * 8 * 4 * 4
+    sent = pool(4).run(traffic, "contiguous", 32, 10, True)
+    assert [forward for forward, _ in sent] == [block, 2 * block, 2 * block, 0]
+    # gradients: from its last reader home, by way of those between
+    assert [backward - forward for forward, backward in sent] == [0, block, 2 * block, 2 * block]
