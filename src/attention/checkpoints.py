@@ -167,7 +167,7 @@ def _weight_files(folder: Path) -> Iterable[Path]:
     else:
         try:
             names = json.loads((folder / _INDEX).read_text())["weight_map"].values()
-        except (ValueError, KeyError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise OctoberError(f"{folder / _INDEX}: not an index of safetensors ({_first_line(error)})") from error
         files = [folder / name for name in sorted(set(names))]
     for file in files:

@@ -1,8 +1,5 @@
 """Tiny decoders of every family, as transformers makes them, and slow, obvious references in float64."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -15,8 +12,6 @@ from transformers import (
     MistralConfig,
     MistralForCausalLM,
 )
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "language_models"))  # tiny_tokenizers.py
 
 WINDOW = 5
 LLAMA3_ROPE = {
