@@ -228,7 +228,8 @@ class SelfAttention(nn.Module):
         return result
 
     def _heads(self, projected: torch.Tensor) -> torch.Tensor:
-        return projected.view(*projected.shape[:-1], -1, self.head_dim).transpose(1, 2)
+        heads = projected.shape[-1] // self.head_dim  # not -1: a rank of a ring may hold no token at all
+        return projected.view(*projected.shape[:-1], heads, self.head_dim).transpose(1, 2)
 
 
 class FeedForward(nn.Module):

@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from .blockwise import BlockwiseAttention, BlockwiseFeedForward, blockwise_attention
     from .layouts import LAYOUTS, Layout, shard, shard_length, shard_positions, unshard
     from .ring import Ring, RingAttention, ring_attention
+    from .sharded_cache import ShardedCache, ring_continue
     from .transport import RingError
 
 __all__ = [
@@ -17,8 +18,10 @@ __all__ = [
     "Ring",
     "RingAttention",
     "RingError",
+    "ShardedCache",
     "blockwise_attention",
     "ring_attention",
+    "ring_continue",
     "shard",
     "shard_length",
     "shard_positions",
@@ -38,6 +41,8 @@ _HOMES = {
     "Ring": "ring",
     "RingAttention": "ring",
     "ring_attention": "ring",
+    "ShardedCache": "sharded_cache",
+    "ring_continue": "sharded_cache",
     "RingError": "transport",
 }
 

@@ -29,6 +29,13 @@ class Rows:
         self.output = torch.zeros(query.shape, dtype=dtype, device=query.device)
         self.log_sum_exp = torch.full(query.shape[:-1], -torch.inf, dtype=dtype, device=query.device)
 
+    def every(self, first: int, step: int) -> "Rows":
+        """Return a view of every step-th row from the first on; what is added to it is added here."""
+        part = Rows.__new__(Rows)
+        part.output = self.output[:, :, first::step]
+        part.log_sum_exp = self.log_sum_exp[:, :, first::step]
+        return part
+
     def add(
         self,
         tiles: Sequence[Tile],
