@@ -187,7 +187,8 @@ def test_the_parent_s_death_ends_the_processes(tmp_path):
     lines = ["if __name__ == '__main__':", "    with Processes(2) as p:", "        print(*p.process_ids, flush=True)"]
     waiting = script(tmp_path / "waiting.py", *lines, "        import time; time.sleep(600)")
     command = [sys.executable, str(waiting)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=WITHOUT_TORCHRUN) as parent:
+    environment = WITHOUT_TORCHRUN | {"TMPDIR": str(tmp_path)}  # a killed parent cannot remove its folder
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as parent:
         process_ids = [int(word) for word in parent.stdout.readline().split()]
         parent.kill()
     assert len(process_ids) == 2
