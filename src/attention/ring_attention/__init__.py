@@ -4,46 +4,130 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .activation_memory import (
+        METHODS,
+        LayerActivations,
+        Method,
+        layer_activations,
+        ring_attention_elements,
+        table_1_bytes,
+    )
     from .blockwise import BlockwiseAttention, BlockwiseFeedForward, blockwise_attention
+    from .interconnect import (
+        DEVICES,
+        Device,
+        HopCost,
+        hop_cost,
+        hops_in_reach,
+        minimal_block,
+        minimal_sequence,
+    )
     from .layouts import LAYOUTS, Layout, shard, shard_length, shard_positions, unshard
+    from .model_shapes import MODEL_SHAPES, ModelShape
     from .ring import Ring, RingAttention, ring_attention
     from .sharded_cache import ShardedCache, ring_continue
+    from .sum_over_ranks import sum_gradients, sum_over_ranks_
+    from .training_batch import TrainingShard, next_tokens, training_shard
+    from .training_step import ring_hidden_states, ring_loss, ring_training_step
+    from .step_estimate import StepEstimate, devices_needed, estimate_step
+    from .tensor_memory import AnonymousMemory, TensorMemory
+    from .training_flops import training_flops_ratio
+    from .training_memory import TrainingMemory, max_context
     from .transport import RingError
+    from .work_balance import attended_pairs, imbalance
 
 __all__ = [
+    "DEVICES",
     "LAYOUTS",
+    "METHODS",
+    "MODEL_SHAPES",
+    "AnonymousMemory",
     "BlockwiseAttention",
     "BlockwiseFeedForward",
+    "Device",
+    "HopCost",
+    "LayerActivations",
     "Layout",
+    "Method",
+    "ModelShape",
     "Ring",
     "RingAttention",
     "RingError",
     "ShardedCache",
+    "StepEstimate",
+    "TensorMemory",
+    "TrainingMemory",
+    "attended_pairs",
     "blockwise_attention",
+    "devices_needed",
+    "estimate_step",
+    "hop_cost",
+    "hops_in_reach",
+    "imbalance",
+    "layer_activations",
+    "max_context",
+    "minimal_block",
+    "minimal_sequence",
     "ring_attention",
+    "ring_attention_elements",
     "ring_continue",
     "shard",
     "shard_length",
     "shard_positions",
+    "table_1_bytes",
+    "training_flops_ratio",
     "unshard",
 ]
 
 _HOMES = {
+    "METHODS": "activation_memory",
+    "LayerActivations": "activation_memory",
+    "Method": "activation_memory",
+    "layer_activations": "activation_memory",
+    "ring_attention_elements": "activation_memory",
+    "table_1_bytes": "activation_memory",
     "BlockwiseAttention": "blockwise",
     "BlockwiseFeedForward": "blockwise",
     "blockwise_attention": "blockwise",
+    "DEVICES": "interconnect",
+    "Device": "interconnect",
+    "HopCost": "interconnect",
+    "hop_cost": "interconnect",
+    "hops_in_reach": "interconnect",
+    "minimal_block": "interconnect",
+    "minimal_sequence": "interconnect",
     "LAYOUTS": "layouts",
     "Layout": "layouts",
     "shard": "layouts",
     "shard_length": "layouts",
     "shard_positions": "layouts",
     "unshard": "layouts",
+    "MODEL_SHAPES": "model_shapes",
+    "ModelShape": "model_shapes",
     "Ring": "ring",
     "RingAttention": "ring",
     "ring_attention": "ring",
     "ShardedCache": "sharded_cache",
     "ring_continue": "sharded_cache",
+    "sum_gradients": "sum_over_ranks",
+    "sum_over_ranks_": "sum_over_ranks",
+    "TrainingShard": "training_batch",
+    "next_tokens": "training_batch",
+    "training_shard": "training_batch",
+    "ring_hidden_states": "training_step",
+    "ring_loss": "training_step",
+    "ring_training_step": "training_step",
+    "StepEstimate": "step_estimate",
+    "devices_needed": "step_estimate",
+    "estimate_step": "step_estimate",
+    "AnonymousMemory": "tensor_memory",
+    "TensorMemory": "tensor_memory",
+    "training_flops_ratio": "training_flops",
+    "TrainingMemory": "training_memory",
+    "max_context": "training_memory",
     "RingError": "transport",
+    "attended_pairs": "work_balance",
+    "imbalance": "work_balance",
 }
 
 
