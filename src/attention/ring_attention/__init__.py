@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from .model_shapes import MODEL_SHAPES, ModelShape
     from .ring import Ring, RingAttention, ring_attention
     from .sharded_cache import ShardedCache, ring_continue
-    from .sum_over_ranks import sum_gradients, sum_over_ranks_
-    from .training_batch import TrainingShard, next_tokens, training_shard
-    from .training_step import ring_hidden_states, ring_loss, ring_training_step
     from .step_estimate import StepEstimate, devices_needed, estimate_step
+    from .sum_over_ranks import sum_gradients, sum_over_ranks_
     from .tensor_memory import AnonymousMemory, TensorMemory
+    from .training_batch import TrainingShard, next_tokens, training_shard
     from .training_flops import training_flops_ratio
     from .training_memory import TrainingMemory, max_context
+    from .training_step import ring_hidden_states, ring_loss, ring_training_step
     from .transport import RingError
     from .work_balance import attended_pairs, imbalance
 
@@ -57,6 +57,7 @@ __all__ = [
     "StepEstimate",
     "TensorMemory",
     "TrainingMemory",
+    "TrainingShard",
     "attended_pairs",
     "blockwise_attention",
     "devices_needed",
@@ -68,14 +69,21 @@ __all__ = [
     "max_context",
     "minimal_block",
     "minimal_sequence",
+    "next_tokens",
     "ring_attention",
     "ring_attention_elements",
     "ring_continue",
+    "ring_hidden_states",
+    "ring_loss",
+    "ring_training_step",
     "shard",
     "shard_length",
     "shard_positions",
+    "sum_gradients",
+    "sum_over_ranks_",
     "table_1_bytes",
     "training_flops_ratio",
+    "training_shard",
     "unshard",
 ]
 
