@@ -113,6 +113,19 @@ def test_a_turn_feeds_only_what_is_new(mistral, fed):
     assert fed == [(1, second.num_prompt_tokens - shared), (1, 1)]
 
 
+def test_a_shared_prefix_is_encoded_once(mistral, fed):
+    endings = ["The", "", "river " * 9, "x", "Question: where is Paris?", " naïve"]
+    completions = mistral.generate([SHARED + ending for ending in endings], max_new_tokens=3)
+    prompt_passes = [shape for shape in fed if shape[1] > 1]
+    assert prompt_passes[0][0] == 1
+    whole = sum(completion.num_prompt_tokens for completion in completions)
+    assert sum(rows * tokens for rows, tokens in prompt_passes) < 0.6 * whole
+    fed.clear()
+    scores = mistral.score([SHARED + ending for ending in endings], [" river"] * 6)
+    assert fed[0][0] == 1
+    assert sum(rows * tokens for rows, tokens in fed) < 0.6 * (whole + sum(len(score.tokens) for score in scores))
+
+
 def test_finished_rows_leave_the_batch_and_the_others_stay_as_they_are(mistral, fed):
     prompts = ["The capital of", "x naïve", "river", "  two The"]
     free = mistral.generate(prompts, max_new_tokens=16)
