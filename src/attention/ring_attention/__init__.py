@@ -12,7 +12,11 @@ if TYPE_CHECKING:
         ring_attention_elements,
         table_1_bytes,
     )
+    from .all_reduce_merge import merge_over
+    from .batch import shard_batch
     from .blockwise import BlockwiseAttention, BlockwiseFeedForward, blockwise_attention
+    from .generation import ring_generate
+    from .hugging_face import RingContext, ring_context
     from .interconnect import (
         DEVICES,
         Device,
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
     from .training_batch import TrainingShard, next_tokens, training_shard
     from .training_flops import training_flops_ratio
     from .training_memory import TrainingMemory, max_context
+    from .trainer import RingTrainer
     from .training_step import ring_hidden_states, ring_loss, ring_training_step
     from .transport import RingError
     from .work_balance import attended_pairs, imbalance
@@ -52,7 +57,9 @@ __all__ = [
     "ModelShape",
     "Ring",
     "RingAttention",
+    "RingContext",
     "RingError",
+    "RingTrainer",
     "ShardedCache",
     "StepEstimate",
     "TensorMemory",
@@ -67,16 +74,20 @@ __all__ = [
     "imbalance",
     "layer_activations",
     "max_context",
+    "merge_over",
     "minimal_block",
     "minimal_sequence",
     "next_tokens",
     "ring_attention",
     "ring_attention_elements",
+    "ring_context",
     "ring_continue",
+    "ring_generate",
     "ring_hidden_states",
     "ring_loss",
     "ring_training_step",
     "shard",
+    "shard_batch",
     "shard_length",
     "shard_positions",
     "sum_gradients",
@@ -94,9 +105,14 @@ _HOMES = {
     "layer_activations": "activation_memory",
     "ring_attention_elements": "activation_memory",
     "table_1_bytes": "activation_memory",
+    "merge_over": "all_reduce_merge",
+    "shard_batch": "batch",
     "BlockwiseAttention": "blockwise",
     "BlockwiseFeedForward": "blockwise",
     "blockwise_attention": "blockwise",
+    "ring_generate": "generation",
+    "RingContext": "hugging_face",
+    "ring_context": "hugging_face",
     "DEVICES": "interconnect",
     "Device": "interconnect",
     "HopCost": "interconnect",
@@ -122,6 +138,7 @@ _HOMES = {
     "TrainingShard": "training_batch",
     "next_tokens": "training_batch",
     "training_shard": "training_batch",
+    "RingTrainer": "trainer",
     "ring_hidden_states": "training_step",
     "ring_loss": "training_step",
     "ring_training_step": "training_step",

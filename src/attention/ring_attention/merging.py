@@ -1,6 +1,6 @@
 """Runs tiles one after another and merges what they give; exact, and independent of the order.
 
-    l = log(exp l1 + exp l2)        O = exp(l1 - l) O1 + exp(l2 - l) O2
+    l = log(exp l1 + exp l2)        O = exp(l1 - l) O1 + exp(l2 - l) O2 = O1 + sigmoid(l2 - l1) (O2 - O1)
 
 Sums are kept in float32 (float64 for float64) whatever the inputs' type. A row that attends to nothing keeps O = 0 and
 l = -inf; no tile ever holds such a row, so -inf never meets -inf.
@@ -14,6 +14,8 @@ from torch import Tensor
 
 from .kernels import QueryRows, accumulator_dtype, tile_backward, tile_forward
 from .tiles import Tile
+
+_CONVERTED_ROWS = 512  # at a time, so that no wide copy of all rows is made
 
 
 class Rows:
@@ -56,11 +58,18 @@ def merge_(
     other_output: Float[Tensor, "*rows head_dim"],
     other_log_sum_exp: Float[Tensor, "*rows"],
 ) -> None:
-    """Merge other keys' (output, log-sum-exp) into the first pair, in place; either may be -inf, not both."""
-    total = torch.logaddexp(log_sum_exp, other_log_sum_exp)
-    output.mul_(torch.exp(log_sum_exp - total)[..., None])
-    output.addcmul_(other_output.to(output.dtype), torch.exp(other_log_sum_exp - total)[..., None])
-    log_sum_exp.copy_(total)
+    """Merge other keys' (output, log-sum-exp) into the first pair, in place; either may be -inf, not both.
+
+    The weights exp(l1 - l) and exp(l2 - l) add up to 1, so that one interpolation merges the outputs.
+    """
+    weight = torch.sigmoid(other_log_sum_exp - log_sum_exp)[..., None]
+    torch.logaddexp(log_sum_exp, other_log_sum_exp, out=log_sum_exp)
+    if other_output.dtype == output.dtype:
+        output.lerp_(other_output, weight)
+        return
+    parts = (torch.split(tensor, _CONVERTED_ROWS, dim=-2) for tensor in (output, other_output, weight))
+    for rows, other_rows, share in zip(*parts, strict=True):
+        rows.lerp_(other_rows.to(rows.dtype), share)
 
 
 def zero_gradients(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -6,8 +6,8 @@ backward pass keys and values travel once more and their gradients follow them h
 tiles without a mask (`tiles.py`), so that causal masks, sliding windows and documents cost only their share of pairs.
 """
 
+from functools import lru_cache
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 import torch.distributed as dist
@@ -21,7 +21,7 @@ from .inputs import check_tensors
 from .kernels import QueryRows
 from .layouts import Layout, shard_length
 from .merging import Rows, add_gradients_, zero_gradients
-from .plan import Documents, Work, default_pieces, journey
+from .plan import Documents, Journey, Work, default_pieces, journey
 from .tiles import Mask
 from .traffic import GradientTraffic, KeyValueTraffic
 from .transport import Transport
@@ -82,19 +82,18 @@ def _version(tensor: Tensor) -> int:
     return 0 if tensor.is_inference() else tensor._version
 
 
-_RINGS: "WeakKeyDictionary[dist.ProcessGroup, Ring]" = WeakKeyDictionary()
-
-
 def ring_of(group: "dist.ProcessGroup | Ring | None") -> Ring:
-    """Return the ring of a group, made on first use and dropped with the group."""
+    """Return the ring of a group, made on first use."""
     if isinstance(group, Ring):
         return group
     if group is None and not (dist.is_available() and dist.is_initialized()):
         return Ring()
-    whole = dist.distributed_c10d._get_default_group() if group is None else group
-    if whole not in _RINGS:
-        _RINGS[whole] = Ring(group)
-    return _RINGS[whole]
+    return _ring_of(dist.distributed_c10d._get_default_group() if group is None else group)
+
+
+@lru_cache(maxsize=16)
+def _ring_of(group: dist.ProcessGroup) -> Ring:
+    return Ring(group)
 
 
 def ring_attention(
@@ -141,37 +140,41 @@ def ring_attention(
     length = query.shape[2] * ring.world_size if sequence_length is None else sequence_length
     pieces = ring.num_pieces or default_pieces(length, ring.world_size)
     scale = query.shape[-1] ** -0.5 if scale is None else scale
-    needs_gradient = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad)
-    agreement.agree(
-        ring.transport,
-        {
-            "batch": query.shape[0],
-            "heads": query.shape[1],
-            "key/value heads": key.shape[1],
-            "head_dim": query.shape[3],
-            "dtype": str(query.dtype),
-            "world size": ring.world_size,
-            "sequence_length": length,
-            "layout": layout,
-            "causal": causal,
-            "sliding_window": sliding_window,
-            "segment_ids": segment_ids is not None,
-            "scale": scale,
-            "num_pieces": pieces,
-            "needs gradient": needs_gradient,
-        },
-    )
-    if query.shape[2] != shard_length(length, ring.rank, ring.world_size, layout):
-        raise OctoberError(
-            f"rank {ring.rank} has {query.shape[2]} tokens; layout {layout} of {length} tokens over {ring.world_size} "
-            f"ranks gives it {shard_length(length, ring.rank, ring.world_size, layout)}"
-        )
+    plan = journey(length, ring.world_size, layout, mask, pieces)
+    _agree(ring, plan, query, key, {"segment_ids": segment_ids is not None, "scale": scale})
     if ring.check_finite:
         agreement.check_finite({"query": query, "key": key, "value": value}, ring.transport)
     documents = None if segment_ids is None else ring.documents(segment_ids)
-    work = Work(journey(length, ring.world_size, layout, mask, pieces), ring.rank, documents)
+    work = Work(plan, ring.rank, documents)
     output: Tensor = _RingAttention.apply(query, key, value, ring, work, scale)  # type: ignore[no-untyped-call]
     return output
+
+
+def _agree(ring: Ring, plan: Journey, query: Tensor, key: Tensor, options: dict[str, Any]) -> None:
+    """Check that all ranks were asked for the same, and that each has its share of the tokens."""
+    tokens, share = query.shape[2], shard_length(plan.sequence_length, ring.rank, ring.world_size, plan.layout)
+    signature = {
+        "batch": query.shape[0],
+        "heads": query.shape[1],
+        "key/value heads": key.shape[1],
+        "head_dim": query.shape[3],
+        "dtype": str(query.dtype),
+        "world size": ring.world_size,
+        "sequence_length": plan.sequence_length,
+        "layout": plan.layout,
+        "causal": plan.mask.causal,
+        "sliding_window": plan.mask.sliding_window,
+        "num_pieces": plan.num_pieces,
+        "needs gradient": torch.is_grad_enabled() and (query.requires_grad or key.requires_grad),
+        "tokens": "as dealt out" if tokens == share else f"{tokens} in place of {share}",
+        **options,
+    }
+    agreement.agree(ring.transport, signature)
+    if tokens != share:
+        raise OctoberError(
+            f"query has {tokens} tokens; layout {plan.layout} deals out {share} of {plan.sequence_length} to each of "
+            f"{ring.world_size} ranks: give sequence_length"
+        )
 
 
 class RingAttention:
