@@ -5,7 +5,7 @@ device, u the share of the peak rate that is reached, and the hop costs of secti
 
     dense      4 * 24 c h² / (u F)                        projections and feed-forward; backward is twice forward
     forward    (N - 1) max(work, transfer) + work         of a hop, twice; the last block needs no transfer behind it
-    backward   N max(work, transfer)                      dK and dV travel once more, home
+    backward   (N - 1) max(work, transfer) + work         dK and dV make as many hops as K and V, the last one home
 
 seconds for each of L layers. Work at the causal mask's half, shared evenly (striped or zigzag). The output head, the
 gathering of sharded weights and all latencies are left out: at these lengths they are small.
@@ -80,7 +80,7 @@ def estimate_step(
     dense = 4 * 24 * block * shape.hidden_size**2 / rate
     work = dense + num_devices * (2 * forward.flops + backward.flops) / rate
     waits = [max(0.0, hop.bytes_sent / device.bytes_per_second - hop.flops / rate) for hop in (forward, backward)]
-    exposed = 2 * (num_devices - 1) * waits[0] + num_devices * waits[1] * (num_devices > 1)
+    exposed = (num_devices - 1) * (2 * waits[0] + waits[1])
     return StepEstimate(
         num_devices=num_devices,
         block=block,
@@ -144,7 +144,5 @@ def _hop(shape: ModelShape, block: int, bytes_per_element: int, direction: Direc
 
 
 def _layer_bytes(forward: HopCost, backward: HopCost, num_devices: int) -> int:
-    """Two forward passes of N - 1 hops; backward N - 1 with everything and a last one with dK and dV alone."""
-    if num_devices == 1:
-        return 0
-    return 2 * (num_devices - 1) * forward.bytes_sent + num_devices * backward.bytes_sent - forward.bytes_sent
+    """Two forward passes of N - 1 hops and a backward one: dK and dV set out one hop later and make one more, home."""
+    return (num_devices - 1) * (2 * forward.bytes_sent + backward.bytes_sent)

@@ -29,10 +29,9 @@ def walked(device: Device, num_devices: int, block: int, rate: float) -> tuple[f
                 seconds, waiting, sent = seconds + work + wait, waiting + wait, sent + message
         for hop in range(num_devices):
             work = 5 * block**2 * hidden / rate
-            both = (2 + 4) * kv if num_devices > 1 else 0
-            wait = max(0.0, both / device.bytes_per_second - work)
-            sent += both if hop < num_devices - 1 else (both and 4 * kv)  # keys and values are not needed any more
-            seconds, waiting = seconds + work + wait, waiting + wait
+            message = (2 + 4) * kv if hop < num_devices - 1 else 0
+            wait = max(0.0, message / device.bytes_per_second - work)
+            seconds, waiting, sent = seconds + work + wait, waiting + wait, sent + message
     return seconds, waiting, sent
 
 
