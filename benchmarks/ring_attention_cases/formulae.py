@@ -1,0 +1,170 @@
+"""Ours against its own formulae: traffic, error, memory, balance, and the window's share of pairs."""
+
+import statistics
+from collections.abc import Callable
+from typing import Any
+
+from october.attention.processes import Processes
+from october.attention.ring_attention import Layout
+from october.attention.ring_attention.activation_memory import ring_attention_elements
+from october.attention.ring_attention.interconnect import hops_in_reach
+from october.attention.ring_attention.work_balance import attended_pairs
+from october.experiments.ring_attention._ring_common import QUANTITIES, Heads, attention_memory
+from october.experiments.ring_attention.exactness import mean_errors
+from october.reporting.benchmarks import Measured
+from ring_attention_cases.peers import timed
+from ring_attention_cases.tasks import HEADS, Task, forget, step, timeline, traffic
+
+SMALL_HEADS = Heads(num_heads=2, num_kv_heads=2, head_dim=64)  # where eight processes share two cores
+WINDOW, WINDOW_LENGTH = 2048, 32768
+TRAFFIC_LENGTH, BALANCE_LENGTH = 8192, 16384
+TOKENS_A_PROCESS = 4096  # where memory is measured
+RING_SIZES = (1, 2, 4, 8)
+ERROR_LENGTH, ERROR_SEEDS = 2048, (0, 1, 2)
+
+
+def window_cases(ring: Processes, divisor: int) -> list[Measured]:
+    """Return the window's time against its share of pairs at the full causal rate, and its traffic by formula."""
+    length, window = WINDOW_LENGTH // divisor, WINDOW // divisor
+    windowed, full = Task("ring", length, layout="contiguous", window=window), Task("ring", length)
+    share = attended_pairs(length, 1, "contiguous", window).sum() / attended_pairs(length, 1, "contiguous").sum()
+    ours, whole = interleaved(lambda: ring.run(step, windowed), lambda: ring.run(step, full))
+    for task in (windowed, full):
+        ring.run(forget, task)
+    return [
+        Measured(
+            name=f"window of {window:,}, float32, S = {length:,}: against its share of pairs at the full causal rate",
+            ours=ours,
+            peer=whole * float(share),
+            unit="s",
+            bar="<=1.25",
+            peer_settings="ours, causal without a window, zigzag, times the share; medians of 3 interleaved runs",
+        )
+    ]
+
+
+def traffic_cases(pool: Processes, divisor: int) -> list[Measured]:
+    """Return bytes sent in a forward and backward pass against the formula; they must be equal."""
+    length, cases = TRAFFIC_LENGTH // divisor, []
+    for layout, window in (("contiguous", WINDOW // divisor), ("contiguous", None), ("zigzag", None)):
+        task = Task("ring", length, layout=layout, window=window)
+        sent, formula = sum(pool.run(traffic, task)), traffic_formula(length, pool.world_size, layout, window)
+        assert sent == formula, f"{task}: {sent} bytes were sent, the formula has {formula}"
+        what = "causal" if window is None else f"window of {window:,}"
+        name = f"bytes sent by {pool.world_size} processes, {what}, {layout}, S = {length:,}"
+        cases.append(Measured(name=name, ours=sent, peer=formula, unit="B", bar="<=1", peer_settings="the formula"))
+        pool.run(forget, task)
+    return cases
+
+
+def traffic_formula(length: int, world_size: int, layout: Layout, window: int | None) -> int:
+    """Return the bytes of a step in float32: keys and values to all in reach, twice; their gradients home, once.
+
+    In a contiguous layout a rank's keys are needed by the ranks after it, as far as the window reaches; in a zigzag
+    one by all.
+    """
+    block = length // world_size
+    reach = hops_in_reach(world_size, block, window)
+    after = [world_size - 1 if layout == "zigzag" else world_size - 1 - rank for rank in range(world_size)]
+    message = 2 * block * HEADS.num_kv_heads * HEADS.head_dim * 4
+    return 3 * message * sum(min(reach, others) for others in after)
+
+
+def error_cases() -> list[Measured]:
+    """Return how much larger the error against float64 is in a ring of eight than in one process: the worst of all."""
+    errors = {
+        size: mean_errors(size, ("float32", "bfloat16"), ERROR_LENGTH, SMALL_HEADS, ERROR_SEEDS) for size in RING_SIZES
+    }
+    cases = []
+    for dtype in ("float32", "bfloat16"):
+        ratios = {name: errors[RING_SIZES[-1]][dtype][name] / errors[1][dtype][name] for name in QUANTITIES}
+        worst = max(ratios, key=ratios.__getitem__)
+        cases.append(
+            Measured(
+                name=f"error of the {worst} against float64, {dtype}: 8 processes against 1 (the worst quantity)",
+                ours=errors[RING_SIZES[-1]][dtype][worst],
+                peer=errors[1][dtype][worst],
+                unit="of the largest value",
+                bar="<=1.5",
+                peer_settings=f"largest error, mean of {len(ERROR_SEEDS)} seeds, S = {ERROR_LENGTH:,}, zigzag, causal",
+            )
+        )
+    return cases
+
+
+def memory_cases(divisor: int) -> list[Measured]:
+    """Return peaks of live tensor bytes against the formula, and the peak's growth with the number of processes."""
+    tokens, cases = TOKENS_A_PROCESS // divisor, []
+    peaks: dict[str, list[int]] = {"forward": [], "backward": []}
+    for size in RING_SIZES:
+        with Processes(size) as pool:
+            found = pool.run(attention_memory, tokens * size, SMALL_HEADS, "float32", "zigzag")
+        for way, largest in peaks.items():
+            largest.append(max(rank[way] for rank in found))
+            settings = f"six blocks forward, twelve backward; anonymous memory grew by {found[0][way + ' growth']} B"
+            cases.append(
+                Measured(
+                    name=f"peak live tensor bytes, {way}, {size} processes of {tokens:,} tokens: against the formula",
+                    ours=largest[-1],
+                    peer=4 * formula_elements(tokens, way),
+                    unit="B",
+                    bar="<=1.2",
+                    peer_settings=settings,
+                )
+            )
+    for way, (_, *rings) in peaks.items():
+        cases.append(
+            Measured(
+                name=f"peak live tensor bytes, {way}, {tokens:,} tokens a process: most of 2 to 8 against least",
+                ours=max(rings),
+                peer=min(rings),
+                unit="B",
+                bar="<=1.01",
+                peer_settings="one process alone has nothing under way and takes less",
+            )
+        )
+    return cases
+
+
+def formula_elements(tokens: int, way: str) -> int:
+    """Return the paper's six blocks, or twelve in the backward pass."""
+    sizes = {"num_heads": SMALL_HEADS.num_heads, "num_kv_heads": SMALL_HEADS.num_kv_heads, "head_dim": 64}
+    return ring_attention_elements(batch=1, block=tokens, backward=way == "backward", **sizes)
+
+
+def balance_cases(pool: Processes, divisor: int) -> list[Measured]:
+    """Return the busiest process's pairs against the mean, for ring sizes by count, and its seconds in one of them."""
+    length, cases = BALANCE_LENGTH // divisor, []
+    for size in RING_SIZES[1:]:
+        work = attended_pairs(length, size, "zigzag").sum(axis=1)
+        cases.append(
+            Measured(
+                name=f"attended pairs, zigzag, {size} processes, S = {length:,}: busiest against the mean",
+                ours=int(work.max()),
+                peer=float(work.mean()),
+                unit="pairs",
+                bar="<=1.05",
+                peer_settings="the mean over the processes",
+            )
+        )
+    task = Task("ring", length)
+    seconds = [rank["compute"] for rank in pool.run(timeline, task)]
+    pool.run(forget, task)
+    cases.append(
+        Measured(
+            name=f"seconds of work, zigzag, 2 processes, S = {length:,}: busiest against the mean",
+            ours=max(seconds),
+            peer=statistics.mean(seconds),
+            unit="s",
+            peer_settings="the mean over the processes, one step",
+        )
+    )
+    return cases
+
+
+def interleaved(ours: Callable[[], Any], peer: Callable[[], Any], repeats: int = 3) -> tuple[float, float]:
+    """Return the median seconds of both calls, run in turn after an untimed call of each."""
+    ours()
+    peer()
+    pairs = [(timed(ours), timed(peer)) for _ in range(repeats)]
+    return statistics.median(pair[0] for pair in pairs), statistics.median(pair[1] for pair in pairs)
