@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from .step_estimate import StepEstimate, devices_needed, estimate_step
     from .sum_over_ranks import sum_gradients, sum_over_ranks_
     from .tensor_memory import AnonymousMemory, TensorMemory
+    from .trainer import RingTrainer
     from .training_batch import TrainingShard, next_tokens, training_shard
     from .training_flops import training_flops_ratio
     from .training_memory import TrainingMemory, max_context
-    from .trainer import RingTrainer
     from .training_step import ring_hidden_states, ring_loss, ring_training_step
     from .transport import RingError
     from .work_balance import attended_pairs, imbalance
