@@ -10,12 +10,14 @@ if TYPE_CHECKING:
     from .cache import DenseCache, RowCache, RowCacheMaker
     from .causal_attention import Attention, PlacedQueries, full_attention
     from .checkpoints import decoder_from, load_decoder
+    from .chunked_prefill import PREFILL_CHUNK, prefill
     from .cross_entropy import chunked_cross_entropy, summed_cross_entropy
     from .decoder_config import DecoderConfig, RopeScaling
     from .language_model import DecoderLM, decoder_language_model
     from .transformer import Cache, Transformer
 
 __all__ = [
+    "PREFILL_CHUNK",
     "Attention",
     "Cache",
     "DecoderConfig",
@@ -31,10 +33,12 @@ __all__ = [
     "decoder_language_model",
     "full_attention",
     "load_decoder",
+    "prefill",
     "summed_cross_entropy",
 ]
 
 _HOMES = {
+    "PREFILL_CHUNK": "chunked_prefill",
     "Attention": "causal_attention",
     "Cache": "transformer",
     "DecoderConfig": "decoder_config",
@@ -50,6 +54,7 @@ _HOMES = {
     "decoder_language_model": "language_model",
     "full_attention": "causal_attention",
     "load_decoder": "checkpoints",
+    "prefill": "chunked_prefill",
     "summed_cross_entropy": "cross_entropy",
 }
 

@@ -20,6 +20,7 @@ from ..language_models.sampling import row_generators
 from ..language_models.tokens import PromptTokenizer
 from .cache import DenseCache, RowCache, RowCacheMaker
 from .checkpoints import decoder_from
+from .chunked_prefill import padded, prefill
 from .session_rows import SessionRows
 from .transformer import Transformer
 
@@ -32,11 +33,12 @@ class DecoderLM(LanguageModel):
         tokenizer: Its tokenizer, a fast one of transformers.
         end_ids: Tokens that end a text; the tokenizer's end token if not given.
         max_batch_tokens: Tokens, padding included, that pass through the network at once; eight times as many may
-            lie in the caches of a call, and as many in those of the sessions. A single longer prompt passes whole.
+            lie in the caches of a call, and as many in those of the sessions. A single longer prompt passes alone.
         make_cache: The kind of cache.
+        prefill_chunk: Tokens of a text that pass through the network at once; None lets it pass whole.
 
     Raises:
-        OctoberError: `max_batch_tokens` below 1, or a tokenizer that is not a fast one.
+        OctoberError: `max_batch_tokens` or `prefill_chunk` below 1, or a tokenizer that is not a fast one.
     """
 
     def __init__(
@@ -47,12 +49,16 @@ class DecoderLM(LanguageModel):
         end_ids: Sequence[int] | None = None,
         max_batch_tokens: int = 4096,
         make_cache: RowCacheMaker = DenseCache,
+        prefill_chunk: int | None = None,
     ) -> None:
         if max_batch_tokens < 1:
             raise OctoberError(f"max_batch_tokens={max_batch_tokens}: must be at least 1")
+        if prefill_chunk is not None and prefill_chunk < 1:
+            raise OctoberError(f"prefill_chunk={prefill_chunk}: must be at least 1, or null for the whole text")
         self.transformer = transformer.eval()
         self.tokenizer = tokenizer
         self.max_batch_tokens = max_batch_tokens
+        self.prefill_chunk = prefill_chunk
         self._end_ids = [tokenizer.eos_token_id] if end_ids is None else list(end_ids)
         self._prompts = PromptTokenizer(tokenizer)
         self._make_cache = make_cache
@@ -181,16 +187,12 @@ class DecoderLM(LanguageModel):
 
     def _next_logits(self, new: Sequence[Sequence[int]], cache: RowCache) -> Float[torch.Tensor, "rows vocab_size"]:
         """Feed rows of tokens, padded on the right, and return the logits after each row's last one."""
-        lengths = [len(ids) for ids in new]
-        token_ids = self._padded(new)
-        hidden = self.transformer(token_ids, cache=cache, new_lengths=lengths)
-        last = torch.tensor(lengths, device=hidden.device) - 1
-        return self.transformer.logits(hidden[torch.arange(len(new), device=hidden.device), last])
+        return self.transformer.logits(self._prefilled(new, cache))
 
     def _score_batch(self, encoded: list[list[int]], starts: list[int], prefix: RowCache | None) -> list[list[float]]:
         """Return each row's log-probabilities of its tokens from `starts[row]` on."""
         skipped = prefix.lengths[0] if prefix is not None else 0
-        token_ids = self._padded([ids[skipped:-1] for ids in encoded])
+        token_ids = padded([ids[skipped:-1] for ids in encoded], self.transformer.embedding.weight.device)
         if prefix is None:
             hidden = self.transformer(token_ids)
         else:
@@ -217,7 +219,7 @@ class DecoderLM(LanguageModel):
     def _encoded(self, token_ids: list[int]) -> RowCache:
         """Return a cache whose only row holds a prefix."""
         cache = self._new_cache(1, len(token_ids))
-        self.transformer(self._padded([token_ids]), cache=cache)
+        self._prefilled([token_ids], cache)
         return cache
 
     def _cache_after(self, prefix: RowCache | None, num_rows: int, capacity: int) -> RowCache:
@@ -228,10 +230,9 @@ class DecoderLM(LanguageModel):
                 cache.copy_row(row, prefix, 0)
         return cache
 
-    def _padded(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
-        longest = max(map(len, rows))
-        padded = [[*ids, *[0] * (longest - len(ids))] for ids in rows]
-        return torch.tensor(padded, device=self.transformer.embedding.weight.device)
+    def _prefilled(self, new: Sequence[Sequence[int]], cache: RowCache) -> Float[torch.Tensor, "rows hidden_size"]:
+        longest = max(map(len, new))
+        return prefill(self.transformer, new, cache, chunk_size=min(self.prefill_chunk or longest, longest))
 
     def _new_cache(self, num_rows: int, capacity: int) -> RowCache:
         weight = self.transformer.embedding.weight

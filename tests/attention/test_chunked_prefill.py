@@ -1,0 +1,76 @@
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from october.attention import PREFILL_CHUNK, DecoderConfig, DenseCache, Transformer, prefill
+from october.errors import OctoberError
+
+sys.path.insert(0, str(Path(__file__).parent))
+from tiny_decoders import one_thread  # noqa: F401
+
+CONFIG = DecoderConfig(
+    vocab_size=29,
+    hidden_size=16,
+    intermediate_size=24,
+    num_layers=2,
+    num_heads=4,
+    num_kv_heads=2,
+    head_dim=6,
+    sliding_windows=(4, None),
+)
+DECODER = Transformer(CONFIG, seed=1).double().requires_grad_(False)
+
+
+def cache_of(num_rows):
+    return DenseCache(CONFIG, num_rows, 8, dtype=torch.float64)
+
+
+def last_states(rows):
+    return torch.stack([DECODER(torch.tensor([row]))[0, -1] for row in rows])
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    rows=st.lists(st.lists(st.integers(0, 28), min_size=1, max_size=12), min_size=1, max_size=4),
+    more=st.lists(st.lists(st.integers(0, 28), min_size=1, max_size=12), min_size=4, max_size=4),
+    data=st.data(),
+)
+def test_every_chunk_size_gives_the_same_states(rows, more, data):
+    """Rows of any lengths in any order, and a second time after what the cache holds."""
+    cache, more = cache_of(4), more[: len(rows)]
+    for new in (rows, more):
+        chunk_size = data.draw(st.one_of(st.none(), st.integers(1, max(map(len, new)))))
+        states = prefill(DECODER, new, cache, chunk_size=chunk_size)
+        texts = rows if new is rows else [row + added for row, added in zip(rows, more, strict=True)]
+        torch.testing.assert_close(states, last_states(texts), rtol=0, atol=1e-12)
+        assert cache.lengths[: len(texts)] == [len(text) for text in texts]
+
+
+def test_rows_that_have_run_out_are_fed_no_more(monkeypatch):
+    shapes, begin = [], DenseCache.begin
+
+    def noting(cache, shape, **settings):
+        shapes.append(shape)
+        return begin(cache, shape, **settings)
+
+    monkeypatch.setattr(DenseCache, "begin", noting)
+    prefill(DECODER, [[1] * 9, [2] * 5, [3] * 4, [4]], cache_of(4), chunk_size=4)
+    assert shapes == [(4, 4), (2, 4), (1, 1)]
+    shapes.clear()
+    prefill(DECODER, [[1] * (PREFILL_CHUNK + 3)], cache_of(1))
+    assert shapes == [(1, PREFILL_CHUNK), (1, 3)]
+
+
+def test_bad_arguments_are_named():
+    for rows, chunk_size, words in [
+        ([[1, 2], [1]], 3, "chunk_size=3: must be from 1 to 2"),
+        ([[1, 2]], 0, "chunk_size=0: must be from 1 to 2"),
+        ([[1], []], None, r"token_rows have \[1, 0\] tokens"),
+        ([], None, r"token_rows have \[\] tokens"),
+    ]:
+        with pytest.raises(OctoberError, match=words):
+            prefill(DECODER, rows, cache_of(2), chunk_size=chunk_size)
