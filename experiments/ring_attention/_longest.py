@@ -1,0 +1,71 @@
+"""Search for the longest context whose measured peak fits a budget: doubling, then narrowing down between two lengths.
+
+Memory is close to linear in the length for all methods but vanilla, so the next length to try is where the straight
+line through the two nearest measurements meets the budget; the search ends when the next length up does not fit.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Longest:
+    """What a search found.
+
+    Attributes:
+        context: Tokens; 0 where not even the shortest fits.
+        extrapolated: Whether it lies beyond the lengths that were run, on the line through the longest two.
+        peaks: Every length that was run, with its peak in bytes.
+    """
+
+    context: int
+    extrapolated: bool
+    peaks: dict[int, int]
+
+
+def longest_context(peak_at: Callable[[int], int], budget: int, step: int, start: int, longest_run: int) -> Longest:
+    """Find the longest context, a multiple of `step`, whose peak is within the budget.
+
+    Args:
+        peak_at: Runs a training step on so many tokens and returns its peak in bytes.
+        budget: In bytes.
+        step: Lengths are multiples of it.
+        start: The first length that is tried, rounded to steps.
+        longest_run: The longest that is run; beyond it memory is extrapolated.
+    """
+    peaks: dict[int, int] = {}
+
+    def fits(length: int) -> bool:
+        if length not in peaks:
+            peaks[length] = peak_at(length)
+        return peaks[length] <= budget
+
+    low, high, limit = 0, _multiple(start, step), max(step, longest_run // step * step)
+    while fits(high):
+        if high == limit:
+            return Longest(_extrapolated(peaks, budget, step), True, peaks)
+        low, high = high, min(2 * high, limit)
+    while high - low > step:
+        middle = _crossing(peaks, low, high, budget, step)
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return Longest(low, False, peaks)
+
+
+def _crossing(peaks: dict[int, int], low: int, high: int, budget: int, step: int) -> int:
+    """Return the length between two measured ones at which the line through them meets the budget."""
+    if low == 0:
+        return _multiple((low + high) // 2, step)
+    share = (budget - peaks[low]) / (peaks[high] - peaks[low])
+    guess = int((low + share * (high - low)) // step * step)
+    return min(max(guess, low + step), high - step)
+
+
+def _extrapolated(peaks: dict[int, int], budget: int, step: int) -> int:
+    """Return where the line through the two longest measured lengths meets the budget."""
+    *_, first, last = sorted(peaks)
+    slope = (peaks[last] - peaks[first]) / (last - first)
+    return int((last + (budget - peaks[last]) / slope) // step * step)
+
+
+def _multiple(length: int, step: int) -> int:
+    return max(step, length // step * step)
