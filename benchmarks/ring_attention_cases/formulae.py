@@ -104,7 +104,7 @@ def memory_cases(divisor: int) -> list[Measured]:
             settings = f"six blocks forward, twelve backward; anonymous memory grew by {found[0][way + ' growth']} B"
             cases.append(
                 Measured(
-                    name=f"peak live tensor bytes, {way}, {size} processes of {tokens:,} tokens: against the formula",
+                    name=f"peak live tensor bytes, {way}, {tokens:,} tokens on each of {size}: against the formula",
                     ours=largest[-1],
                     peer=4 * formula_elements(tokens, way),
                     unit="B",

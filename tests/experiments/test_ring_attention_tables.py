@@ -1,0 +1,98 @@
+"""What the measured tables of ring attention compute from their measurements."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from october.experiments.ring_attention._longest import longest_context
+from october.experiments.ring_attention._ring_common import Heads, drawn
+from october.experiments.ring_attention.exactness import Setting, allowed_pairs, dense_reference
+from october.experiments.ring_attention.overlap import expected_share, share_of
+
+
+@given(
+    fixed=st.integers(0, 10_000),
+    a_token=st.integers(10, 50),
+    a_pair=st.integers(0, 3),
+    budget=st.integers(1, 50_000),
+    step=st.sampled_from([1, 8, 60]),
+)
+def test_the_longest_context_is_that_of_a_search_by_hand(fixed, a_token, a_pair, budget, step):
+    def peak(length):
+        return fixed + a_token * length + a_pair * length**2
+
+    found = longest_context(peak, budget, step, start=64, longest_run=10**7)
+    by_hand = 0
+    while peak(by_hand + step) <= budget:
+        by_hand += step
+    assert (found.context, found.extrapolated) == (by_hand, False)
+    assert found.peaks == {length: peak(length) for length in found.peaks}
+
+
+def test_beyond_the_longest_run_memory_is_taken_as_a_line():
+    lengths = []
+
+    def peak(length):
+        lengths.append(length)
+        return 1000 + 10 * length
+
+    found = longest_context(peak, 50_000, step=8, start=64, longest_run=500)
+    assert (found.context, found.extrapolated) == (4896, True)  # 4,900, in steps
+    assert lengths == [64, 128, 256, 496]
+
+
+def test_waiting_by_formula_is_that_of_a_ring_simulated_round_by_round():
+    for world_size in (2, 3, 8):
+        for ratio in (0.25, 0.5, 0.9, 1.0, 4.0):
+            work, transfer, clock, waited = 1.0, 1 / ratio, 0.0, 0.0
+            for round_ in range(world_size):
+                arrives = clock + transfer
+                clock += work
+                if round_ < world_size - 1:
+                    waited += max(0.0, arrives - clock)
+                    clock = max(clock, arrives)
+            assert math.isclose(expected_share(ratio, world_size), waited / clock, abs_tol=1e-12)
+
+
+def test_the_share_of_waiting_counts_waits_and_not_what_is_under_way():
+    spans = [
+        ["compute", 0, 10.0, 14.0],
+        ["waiting for keys and values", 1, 14.0, 15.0],
+        ["keys and values", 1, 10.0, 15.0],
+        ["compute", 1, 15.0, 20.0],
+    ]
+    assert share_of(spans) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("mask", ["causal", "not causal", "window", "packed"])
+def test_the_dense_reference_is_attention_pair_by_pair(mask):
+    setting = Setting("float64", mask, "contiguous", 3, 11, Heads(4, 2, 3), 4)
+    query, key, value, _ = drawn(3, 11, setting.heads, torch.float64)
+    output, allowed = dense_reference(setting)[0], allowed_pairs(setting)[0]
+    for head in range(4):
+        for i in range(11):
+            seen = [j for j in range(11) if allowed[i, j]]
+            scores = [float(query[0, head, i] @ key[0, head // 2, j]) / math.sqrt(3) for j in seen]
+            weights = [math.exp(score) for score in scores]
+            for d in range(3):
+                mixed = sum(w * float(value[0, head // 2, j, d]) for w, j in zip(weights, seen, strict=True))
+                expected = mixed / sum(weights) if seen else 0.0
+                assert float(output[0, head, i, d]) == pytest.approx(expected, abs=1e-12)
+
+
+def test_masks_allow_the_pairs_that_their_names_say():
+    def pairs(mask):
+        return allowed_pairs(Setting("float64", mask, "contiguous", 1, 20, Heads(1, 1, 2), 4))[0]
+
+    assert [int(row.sum()) for row in pairs("causal")] == list(range(1, 21))
+    assert [int(row.sum()) for row in pairs("window")] == [1, 2, 3] + [4] * 17
+    assert pairs("not causal").all()
+    packed = pairs("packed")
+    ids = Setting("float64", "packed", "contiguous", 1, 20, Heads(1, 1, 2), 4).segment_ids[0].tolist()
+    assert min(ids) == -1
+    for i in range(20):
+        for j in range(20):
+            assert bool(packed[i, j]) == (j <= i and ids[i] == ids[j] and ids[i] >= 0)
