@@ -1,0 +1,90 @@
+"""Chunked pre-fill on rolling buffers against transformers' `MistralForCausalLM`, which sees every prompt whole."""
+
+from functools import lru_cache
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_decoders import hugging_face_model, one_thread  # noqa: F401
+from tiny_mistral import mistral, texts_of
+
+from october.attention import decoder_from, prefill
+from october.attention.mistral import RollingBufferCache
+
+WINDOW = 6
+model_of = lru_cache(maxsize=32)(mistral)
+
+
+def cache_for(decoder, texts, more):
+    capacity = max(map(len, texts)) + more
+    return RollingBufferCache(decoder.config, len(texts), capacity, dtype=decoder.norm.weight.dtype)
+
+
+@torch.inference_mode()
+def logits_by_chunks(decoder, text, chunk_size):
+    """The logits after every token of a text."""
+    cache = cache_for(decoder, [text], 0)
+    chunks = [text[first : first + chunk_size] for first in range(0, len(text), chunk_size)]
+    return torch.cat([decoder.logits(decoder(torch.tensor([chunk]), cache=cache)[0]) for chunk in chunks])
+
+
+@torch.inference_mode()
+def greedy(decoder, texts, count, chunk_size):
+    """The likeliest tokens after each text, and the logits they were chosen from."""
+    cache = cache_for(decoder, texts, count)
+    logits = [decoder.logits(prefill(decoder, texts, cache, chunk_size=chunk_size))]
+    for _ in range(count - 1):
+        logits.append(decoder.logits(decoder(logits[-1].argmax(-1)[:, None], cache=cache)[:, -1]))
+    steps = torch.stack(logits, dim=1)
+    return steps.argmax(-1).tolist(), steps
+
+
+@torch.inference_mode()
+def greedy_by_transformers(model, text, count):
+    """One text at a time, re-read whole for every token: no cache at all."""
+    tokens, steps = list(text), []
+    for _ in range(count):
+        steps.append(model(torch.tensor([tokens]), use_cache=False, logits_to_keep=1).logits[0, -1])
+        tokens.append(steps[-1].argmax().item())
+    return tokens[len(text) :], torch.stack(steps)
+
+
+@pytest.mark.parametrize("num_kv_heads", [8, 4, 2, 1])
+@torch.inference_mode()
+def test_logits_at_every_prompt_length_to_five_windows(num_kv_heads):
+    model = model_of(WINDOW, num_kv_heads)
+    decoder = decoder_from(model)
+    for length in range(1, 5 * WINDOW + 1):
+        (text,) = texts_of([length], seed=length, vocab_size=61)
+        expected = model(torch.tensor([text]), use_cache=False).logits[0]
+        for chunk_size in sorted({1, 4, WINDOW, 2 * WINDOW + 1, length}):
+            found = logits_by_chunks(decoder, text, chunk_size)
+            torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    lengths=st.lists(st.integers(1, 4 * WINDOW), min_size=1, max_size=4),
+    window=st.sampled_from([1, 2, WINDOW, 100, None]),
+    num_kv_heads=st.sampled_from([8, 4, 2, 1]),
+    data=st.data(),
+)
+def test_ragged_batches_of_any_chunk_size_choose_the_same_tokens(lengths, window, num_kv_heads, data):
+    model = model_of(window, num_kv_heads)
+    texts = texts_of(lengths, seed=sum(lengths), vocab_size=61)
+    chunk_size = data.draw(st.integers(1, max(lengths)))
+    tokens, steps = greedy(decoder_from(model), texts, 2 * WINDOW, chunk_size)
+    for row, text in enumerate(texts):
+        expected, logits = greedy_by_transformers(model, text, 2 * WINDOW)
+        assert tokens[row] == expected
+        torch.testing.assert_close(steps[row], logits, rtol=0, atol=1e-5)
+
+
+def test_interleaved_layers_with_and_without_a_window():
+    """Gemma 3: the prompts are longer than its windows, the full layers see them whole."""
+    model = hugging_face_model("gemma3", initializer_range=0.2)
+    texts = texts_of([23, 4, 17], vocab_size=61)
+    for chunk_size in (1, 5, 23):
+        tokens, _ = greedy(decoder_from(model), texts, 12, chunk_size)
+        assert tokens == [greedy_by_transformers(model, text, 12)[0] for text in texts]
