@@ -4,14 +4,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .hugging_face_cache import RollingCache
     from .rolling_cache import RollingBufferCache
 
 __all__ = [
     "RollingBufferCache",
+    "RollingCache",
 ]
 
 _HOMES = {
     "RollingBufferCache": "rolling_cache",
+    "RollingCache": "hugging_face_cache",
 }
 
 
