@@ -231,6 +231,6 @@ def draw(folder: Path, found: Contexts, sizes: Sequence[int], alone: int, shape:
         axes.plot(sizes, model, "--", color=color, label=METHOD_LABELS[method])
     axes.set(xscale="log", yscale="log", xlabel="processes", ylabel="longest context (tokens)")
     axes.set_xticks(list(sizes), [str(size) for size in sizes])
-    axes.minorticks_off()
+    axes.tick_params(axis="x", which="minor", bottom=False)
     axes.legend(fontsize=8, title="dots measured (hollow: extrapolated), dashed by the model")
     return save_figure(figure, folder, "max_context")

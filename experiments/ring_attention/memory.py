@@ -241,7 +241,10 @@ def draw(
             BYTES * formula_elements(method, *pair, heads) / MEBIBYTE for pair in zip(lengths, blocks, strict=True)
         ]
         axes.plot(lengths, formula, "--", color=line.get_color(), linewidth=1)
+    ticks = sorted({length for curve in curves.values() for length in curve})
     axes.set(xscale="log", yscale="log", xlabel="sequence (tokens)", ylabel="MiB per layer and process")
+    axes.set_xticks(ticks, [f"{length:,}" for length in ticks])
+    axes.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
     axes.legend(fontsize=8, title="measured (dashed: Table 1)")
     return save_figure(figure, folder, "memory")
 

@@ -33,6 +33,7 @@ BYTES = 4  # of a float32
 ABOVE, BELOW = 2.0, 0.5  # blocks of so many times the minimal one and more, or less, are judged: not those in between
 KEYS_AND_VALUES = "keys and values"
 COLORS = {"compute": "C0", "waiting": "C3", KEYS_AND_VALUES: "C2", "gradients of keys and values": "C4"}
+LANES = {"compute": -0.28, "waiting": -0.28, KEYS_AND_VALUES: 0.0, "gradients of keys and values": 0.28}  # of a process
 
 
 def overlap(
@@ -240,21 +241,21 @@ def evidence(shares: Mapping[int, Sequence[float]], minimal: int) -> dict[str, C
 
 
 def draw_timelines(folder: Path, lines: Sequence[Timeline]) -> Path:
-    """Draw when each process works and waits, and below it when keys and values are under way to it."""
+    """Draw when each process works and waits, and below it when messages are under way to it."""
+    from matplotlib.patches import Patch
+
     figure, panels = new_figure(2, 1, width=9.0, height=1.2 + 1.6 * len(lines))
     for panel, direction in zip(panels, ("forward", "backward"), strict=True):
         first = min(span[2] for line in lines for span in line[direction])
         for rank, line in enumerate(lines):
             for what, _, start, end in line[direction]:
                 kind = "waiting" if what.startswith("waiting") else what
-                place = rank - 0.2 if kind in ("compute", "waiting") else rank + 0.2
-                panel.barh(place, end - start, left=start - first, height=0.35, color=COLORS[kind])
+                panel.barh(rank + LANES[kind], end - start, left=start - first, height=0.26, color=COLORS[kind])
         panel.set(title=direction, ylabel="process", yticks=range(len(lines)))
         panel.invert_yaxis()
     panels[-1].set_xlabel("seconds")
-    for kind, color in COLORS.items():
-        panels[0].barh([], [], color=color, label=kind)
-    panels[0].legend(fontsize=8, ncols=len(COLORS))
+    handles = [Patch(color=color, label=kind) for kind, color in COLORS.items()]
+    figure.legend(handles=handles, loc="outside lower center", fontsize=8, ncols=len(COLORS))
     return save_figure(figure, folder, "timelines")
 
 
@@ -266,7 +267,9 @@ def draw_shares(folder: Path, shares: Mapping[int, Sequence[float]], minimal: in
         axes.plot([ratio] * len(found), [100 * share for share in found], "o", color="C0")
     curve = [min(ratios) * (max(ratios) / min(ratios)) ** (step / 100) for step in range(101)]
     axes.plot(curve, [100 * expected_share(ratio, world_size) for ratio in curve], color="0.4", label="formula")
-    axes.set(xscale="log", xlabel="block, in units of the minimal one (w F / 2B)", ylabel="time spent waiting (%)")
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(ratios, [f"{ratio:g}" for ratio in ratios])
+    axes.set(xlabel="block, in units of the minimal one (w F / 2B)", ylabel="time spent waiting (%)")
     axes.legend()
     return save_figure(figure, folder, "waiting")
 
