@@ -1,8 +1,8 @@
 """Figure 3: retrieving a line among many, by context length, with training and evaluation through the ring.
 
 The context grows while training: a stage at each length, twice the one before, until the loss is low or its steps are
-used up. Short ones come first because there the two steps of the task (read which name precedes a content; find the
-name asked for) can be learned from an attention that is still nearly uniform.
+used up; at the end come all of them in turn. Short ones come first because there the two steps of the task (read which
+name precedes a content; find the name asked for) can be learned from an attention that is still nearly uniform.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +33,7 @@ from october.reporting import Cell, Result, Row, line_with_band, new_figure, sav
 from october.run import Run
 
 HEAD_DIM = 16  # many heads, one of which soon finds the token before
-SHORTEST_CONTEXT = 12  # tokens of the first stage: three lines and a question
+SHORTEST_CONTEXT = 9  # tokens of the first stage: two lines and a question
 SMOOTHING = 20  # steps over which the loss of a stage is averaged
 WARMUP_STEPS = 30
 
@@ -49,6 +49,7 @@ class Course:
     learning_rate: float
     low_loss: float
     most_steps: int
+    final_steps: int
 
 
 def retrieval(
@@ -61,6 +62,7 @@ def retrieval(
     learning_rate: PositiveFloat,
     low_loss: PositiveFloat,
     most_steps: PositiveInt,
+    final_steps: PositiveInt,
     num_questions: PositiveInt,
     seeds: list[int],
     run: Run,
@@ -69,7 +71,7 @@ def retrieval(
 
     Args:
         num_processes: Processes of the ring.
-        contexts: Tokens, ascending multiples of 12, at which accuracy is measured; training goes up to the longest.
+        contexts: Tokens, ascending multiples of 9, at which accuracy is measured; training goes up to the longest.
         num_contents: What a line can hold; a guess is right once in so many.
         hidden_size: Of the decoder; a multiple of 16.
         num_layers: Of the decoder.
@@ -77,17 +79,20 @@ def retrieval(
         learning_rate: Of AdamW.
         low_loss: Nats per answer at which the context is doubled.
         most_steps: At one context, after which it is doubled all the same.
+        final_steps: At all contexts in turn, at the end, while the rate falls to 0.
         num_questions: At each context, from as many sequences as it takes.
         seeds: Of the weights and the sequences.
         run: The run.
     """
     if contexts != sorted(set(contexts)):
         raise OctoberError(f"contexts={contexts}: must ascend")
-    task = LineRetrieval(max(contexts) // 4, num_contents)
+    task = LineRetrieval(2 * max(contexts) // 9, num_contents)
     for context in contexts:
         task.num_questions(context)
     shape = Shape(hidden_size, hidden_size // 2, num_layers, HEAD_DIM)
-    course = Course(task, shape, stages(max(contexts)), tokens_per_step, learning_rate, low_loss, most_steps)
+    course = Course(
+        task, shape, stages(max(contexts)), tokens_per_step, learning_rate, low_loss, most_steps, final_steps
+    )
     trained: list[dict[str, Any]] = []
     with LazyProcesses(num_processes) as processes:
 
@@ -116,7 +121,7 @@ def retrieval(
 
 
 def stages(longest: int) -> tuple[int, ...]:
-    """Return the contexts of training: 12 tokens, doubled as long as that is shorter than the longest, and that."""
+    """Return the contexts of training: 9 tokens, doubled as long as that is shorter than the longest, and that."""
     contexts = [SHORTEST_CONTEXT]
     while 2 * contexts[-1] < longest:
         contexts.append(2 * contexts[-1])
@@ -133,21 +138,27 @@ def train_and_ask(course: Course, contexts: Sequence[int], num_questions: int, s
 
 
 def train(course: Course, ring: Ring, seed: int) -> tuple[Transformer, dict[str, int]]:
-    """Train through all stages; return the decoder and how many steps each took."""
+    """Train through all stages, then at all contexts in turn; return the decoder and the steps at each context."""
     decoder = course.shape.decoder(course.task.vocab_size, max(course.contexts), seed)
-    optimizer = torch.optim.AdamW(decoder.parameters(), lr=course.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
+    optimizer = torch.optim.AdamW(decoder.parameters(), betas=(0.9, 0.98), weight_decay=0.0)
     generator = torch.Generator().manual_seed(seed)
-    steps: dict[str, int] = {}
-    total = 0
+    steps = dict.fromkeys(map(str, course.contexts), 0)
+
+    def step(context: int, rate: float) -> float:
+        set_rate(optimizer, course.learning_rate * rate)
+        tokens, labels = course.task.sequences(context, max(1, course.tokens_per_step // context), generator)
+        shard = training_shard(tokens, ring, labels=labels)
+        steps[str(context)] += 1
+        return ring_training_step(
+            decoder, optimizer, shard, ring, max_gradient_norm=MAX_GRADIENT_NORM, checkpoint=False
+        )
+
     for context in course.contexts:
         losses: list[float] = []
         while len(losses) < course.most_steps and not is_low(losses, course.low_loss):
-            set_rate(optimizer, course.learning_rate * min(1.0, (total + 1) / WARMUP_STEPS))
-            tokens, labels = course.task.sequences(context, max(1, course.tokens_per_step // context), generator)
-            shard = training_shard(tokens, ring, labels=labels)
-            losses.append(ring_training_step(decoder, optimizer, shard, ring, max_gradient_norm=MAX_GRADIENT_NORM))
-            total += 1
-        steps[str(context)] = len(losses)
+            losses.append(step(context, min(1.0, (sum(steps.values()) + 1) / WARMUP_STEPS)))
+    for index in range(course.final_steps):
+        step(course.contexts[index % len(course.contexts)], 1 - index / course.final_steps)
     return decoder, steps
 
 
@@ -181,7 +192,7 @@ def row(context: int, right: Mapping[int, np.ndarray], trained: Sequence[Mapping
     steps = [each["steps"].get(str(context)) for each in trained]
     cells = {
         "tokens per process": Cell(value=context / num_processes),
-        "lines": Cell(value=context // 4),
+        "lines": Cell(value=2 * context // 9),
         "accuracy": accuracy(right[context]),
         "over the shortest context": difference(right, context, min(right)),
         "training steps": Cell(value=None if None in steps else float(np.mean(steps))),

@@ -3,7 +3,7 @@
     line NAME CONTENT   line NAME CONTENT   …   question NAME CONTENT   question NAME CONTENT   …
                                                               ^ to be predicted, at NAME
 
-A quarter of a context are questions, on lines anywhere in it, each asked once. Names and contents are drawn anew for
+A third of a context are questions, on lines anywhere in it, each asked once. Names and contents are drawn anew for
 every sequence, so that nothing but the context tells the answer.
 """
 
@@ -18,7 +18,7 @@ from .training_batch import IGNORED
 
 _LINE, _QUESTION, _WORDS = 0, 1, 2  # tokens of the two marks, and how many tokens come before the names
 TOKENS_A_LINE = 3
-_TOKENS_A_QUESTION = 4 * TOKENS_A_LINE  # three lines, and the question itself
+_TOKENS_A_QUESTION = 3 * TOKENS_A_LINE  # two lines, and the question itself
 
 
 @dataclass(frozen=True)
@@ -44,17 +44,17 @@ class LineRetrieval:
         return _WORDS + self.num_names + self.num_contents
 
     def num_questions(self, context: int) -> int:
-        """Return the questions in a context of so many tokens; it has three times as many lines.
+        """Return the questions in a context of so many tokens; it has twice as many lines.
 
         Raises:
-            OctoberError: It is no multiple of 12, or has more lines than there are names.
+            OctoberError: It is no multiple of 9, or has more lines than there are names.
         """
         questions, rest = divmod(context, _TOKENS_A_QUESTION)
         if questions < 1 or rest:
             raise OctoberError(f"context={context}: must be a multiple of {_TOKENS_A_QUESTION}, at least that")
-        if 3 * questions > self.num_names:
+        if 2 * questions > self.num_names:
             raise OctoberError(
-                f"context={context}: its {3 * questions} lines need as many names; num_names={self.num_names}"
+                f"context={context}: its {2 * questions} lines need as many names; num_names={self.num_names}"
             )
         return questions
 
@@ -72,7 +72,7 @@ class LineRetrieval:
             OctoberError: As `num_questions`.
         """
         questions = self.num_questions(context)
-        lines = 3 * questions
+        lines = 2 * questions
         names = _WORDS + _distinct(count, self.num_names, lines, generator)
         contents = _WORDS + self.num_names + torch.randint(self.num_contents, (count, lines), generator=generator)
         asked = _distinct(count, lines, questions, generator)

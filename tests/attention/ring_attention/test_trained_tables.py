@@ -103,21 +103,21 @@ def test_the_largest_difference_is_over_steps_and_sizes():
 
 
 def test_stages_double_up_to_the_longest():
-    assert retrieval.stages(12) == (12,)
-    assert retrieval.stages(96) == (12, 24, 48, 96)
-    assert retrieval.stages(120) == (12, 24, 48, 96, 120)
+    assert retrieval.stages(9) == (9,)
+    assert retrieval.stages(72) == (9, 18, 36, 72)
+    assert retrieval.stages(99) == (9, 18, 36, 72, 99)
 
 
 def right_on_rank():
     """A decoder that always says the first content."""
-    course = retrieval.Course(retrieval.LineRetrieval(12, 3), Shape(16, 16, 1, 16), (12,), 96, 0.1, 0.1, 1)
-    decoder = course.shape.decoder(course.task.vocab_size, 48, seed=0)
+    course = retrieval.Course(retrieval.LineRetrieval(10, 3), Shape(16, 16, 1, 16), (9,), 90, 0.1, 0.1, 1, 1)
+    decoder = course.shape.decoder(course.task.vocab_size, 45, seed=0)
     with torch.no_grad():
         decoder.norm.weight.zero_()
-    decoder.logits = lambda hidden: torch.eye(course.task.vocab_size)[14].expand(len(hidden), -1)
+    decoder.logits = lambda hidden: torch.eye(course.task.vocab_size)[12].expand(len(hidden), -1)
     generators = (torch.Generator().manual_seed(5) for _ in range(2))
-    answers = retrieval.right_answers(decoder, retrieval.Ring(), course, 48, 19, next(generators))
-    _, labels = course.task.sequences(48, 2, next(generators))
+    answers = retrieval.right_answers(decoder, retrieval.Ring(), course, 45, 19, next(generators))
+    _, labels = course.task.sequences(45, 2, next(generators))
     return answers, labels
 
 
@@ -125,4 +125,4 @@ def test_answers_are_judged_one_by_one_and_in_order(pool):
     for answers, labels in pool(4).run(right_on_rank):
         asked = labels[labels >= 0]
         assert len(answers) == 19
-        assert answers[: len(asked)] == (asked == 14).int().tolist()
+        assert answers[: len(asked)] == (asked == 12).int().tolist()
