@@ -5,16 +5,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .hugging_face_cache import RollingCache
+    from .long_prompts import gather_rolling_cache, ring_prefill
     from .rolling_cache import RollingBufferCache
+    from .sharded_rolling_cache import ShardedRollingCache
 
 __all__ = [
     "RollingBufferCache",
     "RollingCache",
+    "ShardedRollingCache",
+    "gather_rolling_cache",
+    "ring_prefill",
 ]
 
 _HOMES = {
     "RollingBufferCache": "rolling_cache",
     "RollingCache": "hugging_face_cache",
+    "ShardedRollingCache": "sharded_rolling_cache",
+    "gather_rolling_cache": "long_prompts",
+    "ring_prefill": "long_prompts",
 }
 
 

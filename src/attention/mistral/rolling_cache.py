@@ -157,6 +157,26 @@ class RollingBufferCache:
             buffer[row, :, :slots] = other[source_row, :, :slots]
         self.lengths[row], self._written[row] = source.lengths[source_row], used
 
+    def load(
+        self,
+        layer: int,
+        positions: Int[torch.Tensor, " tokens"],
+        key: Float[torch.Tensor, "rows kv_heads tokens head_dim"],
+        value: Float[torch.Tensor, "rows kv_heads tokens head_dim"],
+    ) -> None:
+        """Write tokens that were computed elsewhere, of all rows, at some of the last W positions in any order.
+
+        Every layer must get all that later tokens see; rows then go on behind the last position.
+        """
+        if not len(positions):
+            return
+        end = int(positions.max()) + 1
+        self.reserve(end)
+        self.lengths = [max(end, length) for length in self.lengths]
+        self._written = [max(end, written) for written in self._written]
+        slots = positions % self.keys[layer].shape[2]
+        self.keys[layer][:, :, slots], self.values[layer][:, :, slots] = key, value
+
     def crop(self, row: int, length: int) -> int:
         """Forget a row's tokens from a length on; return how many remain.
 

@@ -3,7 +3,6 @@
 from functools import lru_cache
 
 import torch
-from transformers import MistralConfig, MistralForCausalLM
 
 from october.attention import DecoderConfig, Transformer
 
@@ -47,6 +46,8 @@ def feed(decoder, cache, pieces):
 
 def mistral(window, num_kv_heads=2, num_heads=8, vocab_size=61, **more):
     """A random `MistralForCausalLM`."""
+    from transformers import MistralConfig, MistralForCausalLM  # slow; the processes of a ring do without
+
     torch.manual_seed(0)
     config = MistralConfig(
         vocab_size=vocab_size,
