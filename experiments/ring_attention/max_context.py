@@ -6,7 +6,6 @@ holds all weights: beside them, the contexts here are short. The analytical mode
 predicts each number, and stands in for the paper's hardware.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,6 +94,7 @@ def max_context(
     start: PositiveInt,
     longest_run: PositiveInt,
     block_size: PositiveInt,
+    threads: PositiveInt,
     run: Run,
 ) -> Result:
     """Find the longest context of every method within a budget.
@@ -110,6 +110,7 @@ def max_context(
         start: Tokens on each process that are tried first.
         longest_run: Tokens of the longest sequence that is run; beyond it memory is extrapolated by its line.
         block_size: Tokens of a block in the blockwise methods, and whose logits are in memory at once.
+        threads: Of torch, shared evenly by the processes.
         run: The run.
     """
     heads = max(1, hidden_size // head_dim)
@@ -120,7 +121,7 @@ def max_context(
     found: dict[tuple[Method, int], Found] = {}
     for size in run.progress(dict.fromkeys([alone, *sizes]), "processes"):
         methods = (*(BASELINES if size == alone else ()), *(("ring",) if size in sizes else ()))
-        with LazyProcesses(size, threads_per_process=threads(size)) as processes:
+        with LazyProcesses(size, threads_per_process=max(1, threads // size)) as processes:
             for method in methods:
                 found[method, size] = run.once(
                     f"{method}, {size}", search, processes, method, setting, budget, step, start, longest_run
@@ -138,11 +139,6 @@ def max_context(
         },
         fingerprints={"decoder": content_hash([repr(setting), budget])},
     )
-
-
-def threads(world_size: int) -> int:
-    """Return the threads of each process: what the machine has, shared evenly."""
-    return max(1, (os.cpu_count() or 1) // world_size)
 
 
 def search(
