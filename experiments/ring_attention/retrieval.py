@@ -1,8 +1,8 @@
 """Figure 3: retrieving a line among many, by context length, with training and evaluation through the ring.
 
 The context grows while training: a stage at each length, twice the one before, until the loss is low or its steps are
-used up; at the end come all of them in turn. Short ones come first because there the two steps of the task (read which
-name precedes a content; find the name asked for) can be learned from an attention that is still nearly uniform.
+used up; at the end come the measured ones in turn. Short ones come first because there the two steps of the task (read
+which name precedes a content; find the name asked for) can be learned from an attention that is still nearly uniform.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +32,7 @@ from october.files import content_hash
 from october.reporting import Cell, Result, Row, line_with_band, new_figure, save_figure
 from october.run import Run
 
-HEAD_DIM = 16  # many heads, one of which soon finds the token before
+NUM_HEADS = 4  # with fewer, it takes much longer until one finds the token before
 SHORTEST_CONTEXT = 9  # tokens of the first stage: two lines and a question
 SMOOTHING = 20  # steps over which the loss of a stage is averaged
 WARMUP_STEPS = 30
@@ -45,6 +45,7 @@ class Course:
     task: LineRetrieval
     shape: Shape
     contexts: tuple[int, ...]
+    measured: tuple[int, ...]
     tokens_per_step: int
     learning_rate: float
     low_loss: float
@@ -73,13 +74,13 @@ def retrieval(
         num_processes: Processes of the ring.
         contexts: Tokens, ascending multiples of 9, at which accuracy is measured; training goes up to the longest.
         num_contents: What a line can hold; a guess is right once in so many.
-        hidden_size: Of the decoder; a multiple of 16.
+        hidden_size: Of the decoder; a multiple of 8.
         num_layers: Of the decoder.
         tokens_per_step: Short sequences are batched up to so many.
         learning_rate: Of AdamW.
         low_loss: Nats per answer at which the context is doubled.
         most_steps: At one context, after which it is doubled all the same.
-        final_steps: At all contexts in turn, at the end, while the rate falls to 0.
+        final_steps: At all measured contexts in turn, at the end, while the rate falls to 0.
         num_questions: At each context, from as many sequences as it takes.
         seeds: Of the weights and the sequences.
         run: The run.
@@ -89,9 +90,17 @@ def retrieval(
     task = LineRetrieval(2 * max(contexts) // 9, num_contents)
     for context in contexts:
         task.num_questions(context)
-    shape = Shape(hidden_size, hidden_size // 2, num_layers, HEAD_DIM)
+    shape = Shape(hidden_size, hidden_size // 2, num_layers, hidden_size // NUM_HEADS)
     course = Course(
-        task, shape, stages(max(contexts)), tokens_per_step, learning_rate, low_loss, most_steps, final_steps
+        task,
+        shape,
+        stages(max(contexts)),
+        tuple(contexts),
+        tokens_per_step,
+        learning_rate,
+        low_loss,
+        most_steps,
+        final_steps,
     )
     trained: list[dict[str, Any]] = []
     with LazyProcesses(num_processes) as processes:
@@ -138,11 +147,11 @@ def train_and_ask(course: Course, contexts: Sequence[int], num_questions: int, s
 
 
 def train(course: Course, ring: Ring, seed: int) -> tuple[Transformer, dict[str, int]]:
-    """Train through all stages, then at all contexts in turn; return the decoder and the steps at each context."""
+    """Train through all stages, then at the measured contexts in turn; return the decoder and the steps at each."""
     decoder = course.shape.decoder(course.task.vocab_size, max(course.contexts), seed)
     optimizer = torch.optim.AdamW(decoder.parameters(), betas=(0.9, 0.98), weight_decay=0.0)
     generator = torch.Generator().manual_seed(seed)
-    steps = dict.fromkeys(map(str, course.contexts), 0)
+    steps = dict.fromkeys(map(str, (*course.contexts, *course.measured)), 0)
 
     def step(context: int, rate: float) -> float:
         set_rate(optimizer, course.learning_rate * rate)
@@ -158,7 +167,7 @@ def train(course: Course, ring: Ring, seed: int) -> tuple[Transformer, dict[str,
         while len(losses) < course.most_steps and not is_low(losses, course.low_loss):
             losses.append(step(context, min(1.0, (sum(steps.values()) + 1) / WARMUP_STEPS)))
     for index in range(course.final_steps):
-        step(course.contexts[index % len(course.contexts)], 1 - index / course.final_steps)
+        step(course.measured[index % len(course.measured)], 1 - index / course.final_steps)
     return decoder, steps
 
 

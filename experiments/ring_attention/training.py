@@ -1,15 +1,16 @@
 """A byte-level language model on long documents: rings of 1, 2 and 4 train alike, and their longer contexts help.
 
 Equal losses: the same windows of text on a ring of each size, alone.
-Longer context: always the same processes, with the same tokens on each and the same text in every step; in rings of R
-they see R times the context of one::
+Longer context: a decoder trained at one process's context goes on at longer ones. Always the same processes train, with
+the same tokens on each and the same text in every step; in rings of R they see R times the context of one::
 
     rings of 1      [a][b][c][d]        every process its own sequences
     rings of 2      [a  b][c  d]
     rings of 4      [a  b  c  d]        one ring
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,8 @@ from october.run import Run
 IN_WORDS = {2: "two", 4: "four", 8: "eight"}
 HEAD_DIM = 32
 WINDOWS_AT_ONCE = 16  # of the evaluation
+LATER_RATE = 0.5  # of the first steps' learning rate
+LATER_SEED = 1_000_003  # later steps read other windows than the first
 LAST_SHARE = 0.1  # of the steps, whose mean is the loss at the end of training
 
 
@@ -57,6 +60,7 @@ def training(
     num_layers: PositiveInt,
     learning_rate: PositiveFloat,
     num_equal_steps: PositiveInt,
+    num_first_steps: PositiveInt,
     num_steps: PositiveInt,
     num_documents: PositiveInt,
     seeds: list[int],
@@ -72,7 +76,8 @@ def training(
         num_layers: Of the decoder.
         learning_rate: The highest, of AdamW.
         num_equal_steps: Steps in which rings of several sizes are compared at the longest context.
-        num_steps: Steps of each training run by context.
+        num_first_steps: Steps at one process's context, from which the longer ones go on.
+        num_steps: Steps at each context, one process's too.
         num_documents: Held-out documents.
         seeds: Of the weights and of the order of the text.
         run: The run.
@@ -94,10 +99,12 @@ def training(
             equal[size].append(
                 step(f"equal, ring of {size}, seed {seed}", train_alone, task, size, num_equal_steps, seed)
             )
-        for seed, size in run.progress(pairs, "training by context"):
-            name = f"context, rings of {size}, seed {seed}"
-            by_context[size].append(step(name, train_and_evaluate, task, size, num_steps, num_documents, seed))
-            run.log({name: float(np.mean(by_context[size][-1]["bits"]))})
+        for seed in run.progress(seeds, "training by context"):
+            steps = (num_first_steps, num_steps)
+            trained = step(f"context, seed {seed}", train_by_context, task, sizes, steps, num_documents, seed)
+            for size in sizes:
+                by_context[size].append(trained[str(size)])
+                run.log({f"bits per byte, rings of {size}, seed {seed}": float(np.mean(trained[str(size)]["bits"]))})
     bits = {size: np.mean([each["bits"] for each in trained], axis=0) for size, trained in by_context.items()}
     return Result(
         rows=equal_rows(equal, num_processes * bytes_per_process) + context_rows(by_context, bits, bytes_per_process),
@@ -123,6 +130,11 @@ class Task:
     bytes_per_process: int
     learning_rate: float
 
+    @property
+    def longest(self) -> int:
+        """The context of a ring of all processes."""
+        return self.bytes_per_process * dist.get_world_size()
+
 
 def ring_sizes(num_processes: int) -> list[int]:
     """Return 1, 2, 4 … up to the number of processes.
@@ -137,41 +149,65 @@ def ring_sizes(num_processes: int) -> list[int]:
 
 def train_alone(task: Task, ring_size: int, num_steps: int, seed: int) -> list[float]:
     """Train one ring of the first ranks at the longest context and return the loss of every step; the others wait."""
-    ring = rings_of(ring_size)
-    if ring.number > 0:
-        return []
-    alone = replace(ring, everyone=ring.own, count=1)
-    return train(task, task.bytes_per_process * dist.get_world_size(), alone, num_steps, seed)[1]
-
-
-def train_and_evaluate(
-    task: Task, ring_size: int, num_steps: int, num_documents: int, seed: int
-) -> dict[str, list[float]]:
-    """Train rings of one size together and return the loss of every step, and held-out bits per byte by document."""
     rings = rings_of(ring_size)
-    context = task.bytes_per_process * ring_size
-    decoder, losses = train(task, context, rings, num_steps, seed)
-    longest = task.bytes_per_process * dist.get_world_size()
-    return {"losses": losses, "bits": bits_by_document(decoder, rings, context, longest, num_documents)}
+    if rings.number > 0:
+        return []
+    alone = replace(rings, everyone=rings.own, count=1)
+    rates = learning_rates(task.learning_rate, num_steps)
+    return train(task, new_decoder(task, seed), task.longest, alone, rates, seed)
 
 
-def train(task: Task, context: int, rings: Rings, num_steps: int, seed: int) -> tuple[Transformer, list[float]]:
-    """Train on windows of the longest context, cut to `context`; return the decoder and the loss of every step."""
-    longest = task.bytes_per_process * dist.get_world_size()
-    decoder = task.shape.decoder(documents.VOCABULARY, longest, seed)
+def train_by_context(
+    task: Task, sizes: Sequence[int], num_steps: tuple[int, int], num_documents: int, seed: int
+) -> dict[str, dict[str, list[float]]]:
+    """Train at one process's context, then go on from there at each ring size's.
+
+    Returns:
+        By ring size: the loss of every later step, and held-out bits per byte by document.
+    """
+    first, later = num_steps
+    decoder = new_decoder(task, seed)
+    train(task, decoder, task.bytes_per_process, rings_of(1), learning_rates(task.learning_rate, first), seed)
+    results = {}
+    for size in sizes:
+        rings, context, longer = rings_of(size), size * task.bytes_per_process, deepcopy(decoder)
+        rates = learning_rates(LATER_RATE * task.learning_rate, later)
+        losses = train(task, longer, context, rings, rates, seed + LATER_SEED)
+        results[str(size)] = {
+            "losses": losses,
+            "bits": bits_by_document(longer, rings, context, task.longest, num_documents),
+        }
+    return results
+
+
+def new_decoder(task: Task, seed: int) -> Transformer:
+    """Return the untrained decoder, the same on every rank."""
+    return task.shape.decoder(documents.VOCABULARY, task.longest, seed)
+
+
+def train(
+    task: Task, decoder: Transformer, context: int, rings: Rings, rates: Iterable[float], seed: int
+) -> list[float]:
+    """Train on windows of the longest context, cut to `context`, a step for each rate; return each step's loss."""
     optimizer = torch.optim.AdamW(decoder.parameters(), betas=(0.9, 0.95), weight_decay=0.1)
-    batches = documents.training_windows(seed, task.num_sequences, longest + 1)
+    batches = documents.training_windows(seed, task.num_sequences, task.longest + 1)
     losses = []
-    for rate, windows in zip(learning_rates(task.learning_rate, num_steps), batches, strict=False):
+    for rate, windows in zip(rates, batches, strict=False):
         set_rate(optimizer, rate)
         tokens, labels = (rings.share(part) for part in cut(windows, context))
         shard = training_shard(tokens, rings.own, labels=labels)
         losses.append(
             ring_training_step(
-                decoder, optimizer, shard, rings.own, replicas=rings.everyone, max_gradient_norm=MAX_GRADIENT_NORM
+                decoder,
+                optimizer,
+                shard,
+                rings.own,
+                replicas=rings.everyone,
+                max_gradient_norm=MAX_GRADIENT_NORM,
+                checkpoint=False,  # so short a context has little to save
             )
         )
-    return decoder, losses
+    return losses
 
 
 def cut(windows: Tensor, context: int) -> tuple[Tensor, Tensor]:
@@ -213,7 +249,7 @@ def equal_rows(equal: Mapping[int, Sequence[Sequence[float]]], context: int) -> 
             "loss of the last step": mean_cell([losses[-1] for losses in runs], "nats"),
             "largest difference from one process": mean_cell(strays, "nats"),
         }
-        rows.append(Row(name=f"one sequence's context, {_processes(size)}", cells=cells))
+        rows.append(Row(name=f"same context, {_processes(size)}", cells=cells))
     return rows
 
 

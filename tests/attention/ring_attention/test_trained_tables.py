@@ -110,7 +110,7 @@ def test_stages_double_up_to_the_longest():
 
 def right_on_rank():
     """A decoder that always says the first content."""
-    course = retrieval.Course(retrieval.LineRetrieval(10, 3), Shape(16, 16, 1, 16), (9,), 90, 0.1, 0.1, 1, 1)
+    course = retrieval.Course(retrieval.LineRetrieval(10, 3), Shape(16, 16, 1, 16), (9,), (9,), 90, 0.1, 0.1, 1, 1)
     decoder = course.shape.decoder(course.task.vocab_size, 45, seed=0)
     with torch.no_grad():
         decoder.norm.weight.zero_()
