@@ -15,6 +15,7 @@ MAX_GRADIENT_NORM = 1.0
 WARMUP = 0.05  # share of the steps
 ROPE_BASE = 1000.0  # fewer of a small head's few frequencies lie idle than with the usual 10,000
 USUAL = 0.02  # standard deviation of the decoder's own initial matrices
+EMBEDDING = 0.2  # of the initial embedding: what the layers add does not drown it
 INITIAL = 0.6  # standard deviation of the initial matrices, in units of 1 / sqrt(hidden_size)
 
 
@@ -50,16 +51,17 @@ class Shape:
             rope_bases=(ROPE_BASE,),
         )
         decoder = Transformer(config, seed=seed)
-        widen(decoder, INITIAL * self.hidden_size**-0.5)
+        widen(decoder)
         return decoder
 
 
 @torch.no_grad()
-def widen(decoder: Transformer, standard_deviation: float) -> None:
-    """Scale the layers' initial matrices from 0.02, right for states that are thousands wide, to a small model's."""
+def widen(decoder: Transformer) -> None:
+    """Scale initial weights from a standard deviation of 0.02, right for states thousands wide, to a small model's."""
+    decoder.embedding.weight *= EMBEDDING / USUAL
     for parameter in decoder.layers.parameters():
         if parameter.ndim == 2:
-            parameter *= standard_deviation / USUAL
+            parameter *= INITIAL * decoder.config.hidden_size**-0.5 / USUAL
 
 
 @dataclass(frozen=True)
