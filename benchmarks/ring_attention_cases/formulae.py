@@ -61,13 +61,14 @@ def traffic_formula(length: int, world_size: int, layout: Layout, window: int | 
     """Return the bytes of a step in float32: keys and values to all in reach, twice; their gradients home, once.
 
     In a contiguous layout a rank's keys are needed by the ranks after it, as far as the window reaches; in a zigzag
-    one by all.
+    one by all, but for the last chunk, which is half of the first rank's and stays at home.
     """
     block = length // world_size
     reach = hops_in_reach(world_size, block, window)
     after = [world_size - 1 if layout == "zigzag" else world_size - 1 - rank for rank in range(world_size)]
     message = 2 * block * HEADS.num_kv_heads * HEADS.head_dim * 4
-    return 3 * message * sum(min(reach, others) for others in after)
+    at_home = (world_size - 1) * message // 2 if layout == "zigzag" else 0
+    return 3 * (message * sum(min(reach, others) for others in after) - at_home)
 
 
 def error_cases() -> list[Measured]:

@@ -7,7 +7,7 @@ window of W, for instance, keys end their journey ceil((W - 1) / c) ranks after 
     rounds of rank r, 3 ranks, 2 pieces        own | 0: r-1, r-2 | 1: r-1, r-2
     buffers in use at a time                   the piece computed on, and the one under way
 
-A piece is the p-th part of *each* run, so that the causal work of every round stays balanced on every layout.
+A piece is the p-th part of *each* run that travels, so that the causal work of every round stays balanced on every layout.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ from .layouts import Layout, Run, shard_runs
 from .tiles import Mask, Tile
 
 _PIECES = 4  # so many make the buffers under way small beside the shard itself
-_TOKENS_A_PIECE = 1024  # shorter ones keep the kernels waiting
+_TOKENS_A_PIECE = 1024  # at least; shorter ones keep the kernels waiting
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,14 @@ class Journey:
             for source in range(self.world_size)
         ]
 
+    @cached_property
+    def travelling(self) -> list[list[Run]]:
+        """Of every rank's keys: the runs that any other rank needs; the others stay at home."""
+        return [
+            [run for run in runs if any(self.mask.reaches(self.runs[rank], [run]) for rank in route[1:])]
+            for runs, route in zip(self.runs, self.routes, strict=True)
+        ]
+
     def rounds(self, rank: int) -> Iterator[Round]:
         """Every hop of every piece that could come to a rank, in order."""
         for piece in range(self.num_pieces):
@@ -102,7 +110,7 @@ class Journey:
         """Return the runs of a piece as they lie in the source's shard, and as they lie in the piece's own tensor."""
         shard = [
             run.part(piece * run.length // self.num_pieces, (piece + 1) * run.length // self.num_pieces)
-            for run in self.runs[source]
+            for run in self.travelling[source]
         ]
         packed, offset = [], 0
         for run in shard:
@@ -172,5 +180,5 @@ class Work:
 
 
 def default_pieces(sequence_length: int, world_size: int) -> int:
-    """Return a number of pieces: four, or fewer where they would be short."""
-    return max(1, min(_PIECES, sequence_length // world_size // _TOKENS_A_PIECE))
+    """Return a number of pieces: four, or one where they would be short: then memory is no matter, but time is."""
+    return _PIECES if sequence_length // world_size >= _PIECES * _TOKENS_A_PIECE else 1

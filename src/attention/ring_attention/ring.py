@@ -250,21 +250,25 @@ class _RingAttention(torch.autograd.Function):
         totals = zero_gradients(query, key, value)
         homeward = GradientTraffic(work.journey, ring.transport, totals[1], totals[2])
         rows = QueryRows(query, output, grad_output, log_sum_exp)
+        tiles = work.own_tiles()
+        first = -(-len(tiles) // 3)  # hide the first keys on their way here; the others hide the last gradients home
         for current, message in KeyValueTraffic(work.journey, ring.transport, key, value).rounds():
             if current is None:
                 with ring.transport.record("compute", 0):
-                    add_gradients_(totals, work.own_tiles(), rows, key, value, ctx.scale)
+                    add_gradients_(totals, tiles[:first], rows, key, value, ctx.scale)
                 continue
             exchange, arriving = homeward.open(current)
             share = None
             if message is not None:
                 share = homeward.zeros(current)
                 with ring.transport.record("compute", current.hop):
-                    tiles = work.tiles(current.source, current.piece)
                     mine = (totals[0], share[0], share[1])
-                    add_gradients_(mine, tiles, rows, message[0], message[1], ctx.scale)
+                    arrived = work.tiles(current.source, current.piece)
+                    add_gradients_(mine, arrived, rows, message[0], message[1], ctx.scale)
             homeward.close(current, exchange, arriving, share)
             if current.hop == ring.world_size - 1:
                 homeward.finish(current.piece)
+        with ring.transport.record("compute", 0):
+            add_gradients_(totals, tiles[first:], rows, key, value, ctx.scale)
         homeward.wait()
         return *(total.to(query.dtype) for total in totals), None, None, None

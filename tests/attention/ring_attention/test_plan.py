@@ -65,14 +65,14 @@ def test_the_work_of_every_round_is_balanced(layout, pieces):
 
 
 def test_pieces_hold_every_token_once():
-    plan = journey(61, 3, "zigzag", Mask(), 4)
+    plan = journey(61, 3, "zigzag", Mask(causal=False), 4)
     for source in range(3):
         seen = [p for piece in range(4) for run in plan.piece_runs(source, piece)[1] for p in run.positions]
         assert sorted(seen) == sorted(shard_positions(61, source, 3, "zigzag").tolist())
 
 
 def test_short_shards_travel_whole():
-    assert [default_pieces(length, 4) for length in (16, 4096, 12 * 1024, 1 << 20)] == [1, 1, 3, 4]
+    assert [default_pieces(length, 4) for length in (16, 4096, 12 * 1024, 1 << 20)] == [1, 1, 1, 4]
 
 
 def traffic(layout, length, window, backward):
@@ -88,13 +88,22 @@ def traffic(layout, length, window, backward):
     return forward, ring.transport.bytes_sent - forward
 
 
-@pytest.mark.parametrize("layout", ["striped", "zigzag"])
-def test_bytes_of_a_full_ring(pool, layout):
+def test_the_last_keys_of_a_causal_zigzag_stay_at_home():
+    """Chunk 2 N - 1 is the first rank's, and no later token reads it."""
+    plan = journey(60, 3, "zigzag", Mask(), 2)
+    assert [[run.start for run in runs] for runs in plan.travelling] == [[0], [10, 40], [20, 30]]
+
+
+def test_bytes_of_a_full_ring(pool):
     """Forward N - 1 blocks of keys and values; backward the same again, and as many of float32 gradients."""
     block = 2 * 2 * 8 * 4 * 4  # k and v, 2 heads, 8 tokens, 4 numbers of 4 bytes: un-repeated heads
-    for forward, backward in pool(4).run(traffic, layout, 32, None, True):
-        assert forward == 3 * block
-        assert backward == 3 * block + 3 * block
+    for forward, backward in pool(4).run(traffic, "striped", 32, None, True):
+        assert (forward, backward) == (3 * block, 6 * block)
+    # zigzag: half of the first rank's block travels; every other rank passes it on once, or the last one home
+    for rank, (forward, backward) in enumerate(pool(4).run(traffic, "zigzag", 32, None, True)):
+        halves, home = (1 if rank < 3 else 0), (1 if rank > 0 else 0)
+        assert forward == 3 * block - halves * block // 2
+        assert backward == 6 * block - (halves + home) * block // 2
 
 
 def test_bytes_of_a_window(pool):
