@@ -7,7 +7,7 @@ window of W, for instance, keys end their journey ceil((W - 1) / c) ranks after 
     rounds of rank r, 3 ranks, 2 pieces        own | 0: r-1, r-2 | 1: r-1, r-2
     buffers in use at a time                   the piece computed on, and the one under way
 
-A piece is the p-th part of *each* run that travels, so that the causal work of every round stays balanced on every layout.
+A piece is the p-th part of *each* run that travels, so that the causal work of every round stays balanced.
 """
 
 from collections.abc import Iterator, Sequence
