@@ -4,6 +4,8 @@ Spread over the ranks, decoding goes on with the cache that the pre-fill leaves.
 only the last W positions of each layer with a window travel, once.
 """
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -41,10 +43,8 @@ def ring_prefill(
     positions = shard_positions(length, *place)
     of_rows = positions[None].expand(token_ids.shape[0], -1).to(token_ids.device)
     hidden = decoder(shard(token_ids, *place), positions=of_rows, cache=cache)
-    state, log_weight = (
-        hidden.new_zeros(hidden.shape[0], hidden.shape[2]),
-        hidden.new_full(hidden.shape[:1], -torch.inf),
-    )
+    state = hidden.new_zeros(hidden.shape[0], hidden.shape[2])
+    log_weight = hidden.new_full(hidden.shape[:1], -torch.inf)
     for index in (positions == length - 1).nonzero()[:, 0].tolist():
         state, log_weight = hidden[:, index], torch.zeros_like(log_weight)
     merged, _ = merge_over(ring, state, log_weight)  # one rank's, with all the weight
@@ -73,34 +73,31 @@ def gather_rolling_cache(
     ring = cache.ring
     if not 0 <= rank < ring.world_size:
         raise OctoberError(f"rank={rank}: must be 0 to {ring.world_size - 1} in a ring of {ring.world_size}")
-    gathered: RollingBufferCache | None = None
-    for layer, kept in enumerate(cache.layers()):
-        mine = kept.of_positions(cache.held_by(ring.rank, kept.window).tolist())
+    layers, ranks = cache.layers(), range(ring.world_size)
+    held = {window: [cache.held_by(peer, window) for peer in ranks] for window in {kept.window for kept in layers}}
+    gathered = None
+    for layer, kept in enumerate(layers):
+        positions = held[kept.window]
+        mine = kept.since(0 if kept.window is None else cache.length - kept.window)
         if ring.rank != rank:
-            sends = [(tensor.contiguous(), rank) for tensor in mine]
+            sends = [(tensor, rank) for tensor in mine]
             ring.transport.exchange(sends, [], hop=0, what="kept keys and values").wait()
             continue
         if gathered is None:
-            shape, like = (mine[0].shape[0], capacity or cache.length), mine[0]
+            shape, like = (mine[0].shape[0], cache.length if capacity is None else capacity), mine[0]
             gathered = RollingBufferCache(config, *shape, dtype=like.dtype, device=like.device)
-        for positions, keys, values in _arriving(cache, kept.window, mine):
-            gathered.load(layer, positions, keys, values)
+        for places, pair in zip(positions, _from_all(ring, [len(each) for each in positions], mine), strict=True):
+            gathered.load(layer, places.to(pair[0].device), *pair)
     return gathered
 
 
-def _arriving(
-    cache: ShardedRollingCache, window: int | None, mine: tuple[Tensor, Tensor]
-) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Return every rank's positions, keys and values of one layer."""
-    ring, like = cache.ring, mine[0]
-    found, receives = [], []
-    for peer in range(ring.world_size):
-        positions = cache.held_by(peer, window)
-        pair = mine
-        if peer != ring.rank:
-            shape = (*like.shape[:2], len(positions), like.shape[3])
-            pair = like.new_empty(shape), like.new_empty(shape)
-            receives += [(tensor, peer) for tensor in pair]
-        found.append((positions.to(like.device), *pair))
+def _from_all(ring: Ring, counts: Sequence[int], mine: tuple[Tensor, Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """Return every rank's keys and values of one layer, of so many tokens each, where this rank's are given."""
+    batch, kv_heads, _, head_dim = mine[0].shape
+    parts, receives = [], []
+    for peer, count in enumerate(counts):
+        shape = (batch, kv_heads, count, head_dim)
+        parts.append(mine if peer == ring.rank else (mine[0].new_empty(shape), mine[1].new_empty(shape)))
+        receives += [(tensor, peer) for tensor in parts[-1] if peer != ring.rank]
     ring.transport.exchange([], receives, hop=0, what="kept keys and values").wait()
-    return found
+    return parts

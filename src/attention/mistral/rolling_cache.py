@@ -113,10 +113,11 @@ class RollingBufferCache:
             raise OctoberError(
                 f"sliding_window={sliding_window} of layer {layer}: the cache was made for {self.windows[layer]}"
             )
-        rows = slice(0, query.shape[0])
-        buffers = self.keys[layer][rows], self.values[layer][rows]
-        read = self._pass.read(sliding_window, buffers[0].shape[2])
-        return read.attend(query, (key, value), buffers, scale)
+        keys, values, rows = self.keys[layer], self.values[layer], query.shape[0]
+        if rows < len(self.lengths):
+            keys, values = keys[:rows], values[:rows]
+        read = self._pass.read(sliding_window, keys.shape[2])
+        return read.attend(query, (key, value), (keys, values), scale)
 
     def reserve(self, capacity: int) -> None:
         """Make room for rows of so many tokens; at least twice the room there was, so that copies are few."""

@@ -105,7 +105,9 @@ class _OneToken(Read):
 
     def attend(self, query: Tensor, new: tuple[Tensor, Tensor], buffers: tuple[Tensor, Tensor], scale: float) -> Tensor:
         self._store(new, buffers)
-        keys, values = (buffer[:, :, : self._used] for buffer in buffers)
+        keys, values = buffers
+        if self._used < keys.shape[2]:
+            keys, values = keys[:, :, : self._used], values[:, :, : self._used]
         # the heads of a group as queries of one head: keys are read once, and not repeated
         grouped = query.reshape(query.shape[0], keys.shape[1], -1, query.shape[3])
         output = functional.scaled_dot_product_attention(grouped, keys, values, attn_mask=self._visible, scale=scale)
@@ -180,6 +182,7 @@ class _Writer:
     def __init__(self, current: Pass, num_slots: int) -> None:
         self._start = _common(current.starts) if min(current.new) == current.num_tokens else None
         if self._start is not None:
+            self._only_slot = self._start % num_slots if current.num_tokens == 1 else None
             return
         tokens = torch.arange(current.num_tokens)
         new = torch.tensor(current.new)[:, None]
@@ -191,10 +194,12 @@ class _Writer:
         new: Float[Tensor, "rows kv_heads sequence head_dim"],
         buffer: Float[Tensor, "rows kv_heads slots head_dim"],
     ) -> None:
-        if self._start is not None:
+        if self._start is None:
+            buffer[self._rows, :, self._slots] = new[self._rows, :, self._tokens]
+        elif self._only_slot is None:
             write(buffer, new, self._start)
         else:
-            buffer[self._rows, :, self._slots] = new[self._rows, :, self._tokens]
+            buffer.select(2, self._only_slot).copy_(new.select(2, 0))  # the least calls, in every layer of every step
 
 
 def _common(numbers: Sequence[int]) -> int | None:

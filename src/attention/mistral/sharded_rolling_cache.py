@@ -101,18 +101,18 @@ class KeptTokens:
         ordered = seen[places[seen].argsort()]
         self.key, self.value = key[:, :, ordered.to(key.device)], value[:, :, ordered.to(key.device)]
         self.window = window
-        self.slots = deque(enumerate(places[ordered].tolist()))  # slot and position of each token, the oldest first
+        self._slots = deque(enumerate(places[ordered].tolist()))  # slot and position of each token, the oldest first
         self._places = places[ordered].to(key.device)
         self._free: list[int] = []
 
     def add(self, key: Tensor, value: Tensor, positions: Sequence[int], first_query: int) -> None:
         """Store new tokens in slots of tokens that the first query, and so any later one, does not see."""
-        while self.window is not None and self.slots and self.slots[0][1] <= first_query - self.window:
-            self._free.append(self.slots.popleft()[0])
+        while self.window is not None and self._slots and self._slots[0][1] <= first_query - self.window:
+            self._free.append(self._slots.popleft()[0])
         if len(positions) > len(self._free):
             self._grow(max(len(positions) - len(self._free), _ROOM, self.key.shape[2] // 8))
         taken = [self._free.pop() for _ in positions]
-        self.slots.extend(zip(taken, positions, strict=True))
+        self._slots.extend(zip(taken, positions, strict=True))
         self.key[:, :, taken], self.value[:, :, taken] = key, value
         self._places[taken] = torch.tensor(positions, dtype=torch.long, device=key.device)
 
@@ -133,10 +133,10 @@ class KeptTokens:
         output = (scores - log_sum_exp[..., None]).exp() @ self.value.to(wide)
         return output.reshape(query.shape), log_sum_exp.reshape(query.shape[:-1])
 
-    def of_positions(self, positions: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Return keys and values of tokens at some positions, in their order."""
-        slot_of = {position: slot for slot, position in self.slots}
-        slots = [slot_of[position] for position in positions]
+    def since(self, first: int) -> tuple[Tensor, Tensor]:
+        """Return keys and values of the tokens from a position on, in the order of their positions."""
+        slots = ((self._places >= first) & (self._places != _NOWHERE)).nonzero()[:, 0]
+        slots = slots[self._places[slots].argsort()]
         return self.key[:, :, slots], self.value[:, :, slots]
 
     def _grow(self, count: int) -> None:

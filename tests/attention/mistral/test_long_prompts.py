@@ -1,6 +1,7 @@
 """Prompts over several processes: rolling caches that stay spread, or are gathered, go on as one process would."""
 
 import itertools
+from functools import lru_cache
 
 import pytest
 import torch
@@ -27,6 +28,7 @@ def continued(decoder, state, cache, count):
     return torch.stack(tokens, dim=1)
 
 
+@lru_cache
 def on_one_process(windows, length, count):
     """Greedy tokens without any cache."""
     decoder, text = decoder_of(windows), prompts(length)

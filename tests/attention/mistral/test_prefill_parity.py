@@ -11,6 +11,7 @@ from tiny_mistral import mistral, texts_of
 
 from october.attention import decoder_from, prefill
 from october.attention.mistral import RollingBufferCache
+from october.attention.ring_attention import TensorMemory
 
 WINDOW = 6
 model_of = lru_cache(maxsize=32)(mistral)
@@ -88,3 +89,22 @@ def test_interleaved_layers_with_and_without_a_window():
     for chunk_size in (1, 5, 23):
         tokens, _ = greedy(decoder_from(model), texts, 12, chunk_size)
         assert tokens == [greedy_by_transformers(model, text, 12)[0] for text in texts]
+
+
+@torch.inference_mode()
+def peak_bytes(decoder, length, chunk_size):
+    """What a pre-fill needs at most, the cache included."""
+    (text,) = texts_of([length], vocab_size=61)
+    with TensorMemory() as memory:
+        prefill(decoder, [text], cache_for(decoder, [text], 0), chunk_size=chunk_size)
+    return memory.peak_bytes
+
+
+@pytest.mark.parametrize("chunk_size", [16, 128, 200])
+def test_memory_is_bounded_by_the_chunk_and_the_window(chunk_size):
+    """It does not grow with the prompt, and is no more than that of a prompt of chunk + W tokens in one pass."""
+    window = 128
+    decoder = decoder_from(model_of(window))
+    peak = peak_bytes(decoder, 5 * window, chunk_size)
+    assert peak_bytes(decoder, 10 * window, chunk_size) == pytest.approx(peak, rel=0.01)
+    assert peak <= peak_bytes(decoder, chunk_size + window, chunk_size + window)
