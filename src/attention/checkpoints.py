@@ -1,9 +1,9 @@
 """Decoders with weights from Hugging Face: a folder of safetensors, read tensor by tensor, or a model in memory."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -14,10 +14,11 @@ from ..errors import OctoberError
 from .causal_attention import Attention, full_attention
 from .decoder_config import DecoderConfig
 from .hugging_face_config import check_model_type, config_from_hugging_face
-from .transformer import Transformer
+from .transformer import DecoderLayer, Transformer
 
 _INDEX = "model.safetensors.index.json"
 _EMBEDDING, _HEAD = "model.embed_tokens.weight", "lm_head.weight"
+_LAYER = "model.layers.{}."
 _NOT_WEIGHTS = ("rotary_emb.inv_freq",)  # a buffer that old checkpoints hold
 
 
@@ -26,6 +27,7 @@ def load_decoder(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
     attention: Attention = full_attention,
+    finish_layer: Callable[[DecoderLayer], object] | None = None,
 ) -> Transformer:
     """Load a Llama, Mistral or Gemma 3 text model from a folder in Hugging Face's layout.
 
@@ -36,21 +38,31 @@ def load_decoder(
         dtype: Of the weights in memory.
         device: Where they go.
         attention: As in `Transformer`.
+        finish_layer: Called with each layer as soon as it has all its weights; may change it in place, say quantise
+            it, so that the whole model is never in memory as it is stored.
 
     Raises:
-        OctoberError: The folder, its config or a tensor is missing, damaged, of the wrong shape or of an unknown kind.
+        OctoberError: The folder, its config or a tensor is missing, damaged, of the wrong shape or of an unknown kind;
+            or the weights contradict the config.
     """
     folder = Path(path)
     decoder = _empty(config_from_hugging_face(_read_config(folder)), attention)
     places = _places(decoder)
-    missing = dict.fromkeys(places)
+    missing, copied_head = dict.fromkeys(places), None
     for name, tensor in _tensors(folder):
-        if _is_weight(name, decoder.config):
+        if name == _HEAD and decoder.config.tie_embeddings:
+            copied_head = tensor
+        elif not name.endswith(_NOT_WEIGHTS):
+            _check_stored(folder, name, tensor, repeated=name in places and name not in missing)
             # copied in any case: what was read may be a view of the file
             _put(decoder, places, name, tensor.to(device, dtype, copy=True), str(folder))
-            missing.pop(name, None)
+            missing.pop(name)
+            if finish_layer is not None:
+                _finish(decoder, name, missing, finish_layer)
     if missing:
         raise OctoberError(f"{folder}: the weights lack {len(missing)} tensors, {next(iter(missing))} first")
+    if copied_head is not None and not torch.equal(copied_head.to(device, dtype), decoder.embedding.weight):
+        raise OctoberError(f"{folder}: the config says tie_word_embeddings, but {_HEAD} is not {_EMBEDDING}")
     _tie(decoder)
     return decoder.eval()
 
@@ -77,6 +89,23 @@ def decoder_from(model: Any, attention: Attention = full_attention) -> Transform
         _put(decoder, places, name, weight, type(model).__name__)
     _tie(decoder)
     return decoder.train(model.training)
+
+
+def _check_stored(folder: Path, name: str, tensor: torch.Tensor, *, repeated: bool) -> None:
+    if repeated:
+        raise OctoberError(f"{folder}: tensor {name} is stored twice")
+    if not tensor.is_floating_point():
+        raise OctoberError(f"{folder}: tensor {name} is {tensor.dtype}: weights must be floating-point numbers")
+
+
+def _finish(
+    decoder: Transformer, name: str, missing: dict[str, None], finish_layer: Callable[[DecoderLayer], object]
+) -> None:
+    """Call `finish_layer` if a tensor was the last one of its layer."""
+    for index, layer in enumerate(decoder.layers):
+        prefix = _LAYER.format(index)
+        if name.startswith(prefix) and not any(other.startswith(prefix) for other in missing):
+            finish_layer(cast(DecoderLayer, layer))
 
 
 def _empty(config: DecoderConfig, attention: Attention) -> Transformer:
@@ -110,7 +139,7 @@ def _places(decoder: Transformer) -> dict[str, str]:
         places[_HEAD] = "head.weight"
     for layer in range(config.num_layers):
         for theirs, ours in _layer_places(config):
-            places[f"model.layers.{layer}.{theirs}.weight"] = f"layers.{layer}.{ours}.weight"
+            places[f"{_LAYER.format(layer)}{theirs}.weight"] = f"layers.{layer}.{ours}.weight"
     return places
 
 
@@ -138,15 +167,21 @@ def _is_weight(name: str, config: DecoderConfig) -> bool:
 
 def _read_config(folder: Path) -> Any:
     """Return the folder's config as transformers understands it, which knows the spellings of all its versions."""
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
     try:
-        model_type = json.loads((folder / "config.json").read_text())["model_type"]
-        check_model_type(model_type)
-        return AutoConfig.from_pretrained(folder, local_files_only=True)
+        stored = json.loads((folder / "config.json").read_text())
+        check_model_type(stored["model_type"])
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        if stored["model_type"] == "mistral" and "sliding_window" not in stored:
+            config.sliding_window = None  # transformers would take 4,096
+        return config
     except FileNotFoundError:
         raise OctoberError(f"{folder}: the folder holds no config.json") from None
-    except (KeyError, TypeError, ValueError, OSError) as error:
+    except StrictDataclassError as error:  # its first line names the field only
+        raise OctoberError(f"{folder}/config.json: {' '.join(str(error).split())}") from error
+    except (KeyError, TypeError, ValueError, OSError, ZeroDivisionError) as error:
         raise OctoberError(f"{folder}/config.json: cannot be read ({_first_line(error)})") from error
 
 

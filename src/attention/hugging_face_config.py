@@ -13,6 +13,7 @@ _MUST_BE_OFF = (  # each changes what is computed
     "attn_logit_softcapping",
     "final_logit_softcapping",
     "use_bidirectional_attention",
+    "quantization_config",
 )
 _ACTIVATIONS = {"silu": "silu", "swish": "silu", "gelu_pytorch_tanh": "gelu_tanh"}
 

@@ -51,10 +51,7 @@ class DecoderLM(LanguageModel):
         make_cache: RowCacheMaker = DenseCache,
         prefill_chunk: int | None = None,
     ) -> None:
-        if max_batch_tokens < 1:
-            raise OctoberError(f"max_batch_tokens={max_batch_tokens}: must be at least 1")
-        if prefill_chunk is not None and prefill_chunk < 1:
-            raise OctoberError(f"prefill_chunk={prefill_chunk}: must be at least 1, or null for the whole text")
+        check_token_bounds(max_batch_tokens, prefill_chunk)
         self.transformer = transformer.eval()
         self.tokenizer = tokenizer
         self.max_batch_tokens = max_batch_tokens
@@ -255,6 +252,14 @@ def decoder_language_model(handle: ModelHandle) -> DecoderLM:
     return DecoderLM(
         decoder_from(model), tokenizer, end_ids=end_token_ids(model), max_batch_tokens=handle.max_batch_tokens
     )
+
+
+def check_token_bounds(max_batch_tokens: int, prefill_chunk: int | None) -> None:
+    """Raise `OctoberError` where a bound on the tokens that pass through a decoder is below 1."""
+    if max_batch_tokens < 1:
+        raise OctoberError(f"max_batch_tokens={max_batch_tokens}: must be at least 1")
+    if prefill_chunk is not None and prefill_chunk < 1:
+        raise OctoberError(f"prefill_chunk={prefill_chunk}: must be at least 1, or null for the whole text")
 
 
 def _check_distinct(sessions: Sequence[Session]) -> None:

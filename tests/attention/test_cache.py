@@ -1,17 +1,13 @@
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_decoders import LargestTensor, one_thread  # noqa: F401
 
 from october.attention import DecoderConfig, DenseCache, Transformer
 from october.errors import OctoberError
-
-sys.path.insert(0, str(Path(__file__).parent))
-from tiny_decoders import LargestTensor, one_thread  # noqa: F401
 
 CONFIG = DecoderConfig(
     vocab_size=29,

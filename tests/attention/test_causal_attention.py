@@ -1,16 +1,11 @@
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_decoders import LargestTensor, attention_by_loops, one_thread  # noqa: F401
 
 from october.attention import PlacedQueries, full_attention
 from october.attention import causal_attention as module
-
-sys.path.insert(0, str(Path(__file__).parent))
-from tiny_decoders import LargestTensor, attention_by_loops, one_thread  # noqa: F401
 
 
 def random_heads(batch, kv_heads, group, queries, keys, head_dim, dtype=torch.float64):

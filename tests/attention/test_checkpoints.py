@@ -1,19 +1,15 @@
 import json
 import shutil
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiny_decoders import FAMILIES, WINDOW, hugging_face_model, one_thread  # noqa: F401
 from transformers import Gemma3ForCausalLM, GPTNeoXConfig
 
 from october.attention import DenseCache, decoder_from, load_decoder
 from october.attention.hugging_face_config import config_from_hugging_face
 from october.errors import OctoberError
-
-sys.path.insert(0, str(Path(__file__).parent))
-from tiny_decoders import FAMILIES, WINDOW, hugging_face_model, one_thread  # noqa: F401
 
 
 def token_ids(batch=2, sequence=4 * WINDOW + 3, vocab_size=61):
@@ -129,6 +125,62 @@ def test_configs_of_older_versions_mean_the_same(family, tmp_path):
     assert load_decoder(tmp_path).config == expected
 
 
+def test_a_copy_of_a_tied_head_that_differs_contradicts_the_config(tmp_path):
+    model = hugging_face_model("llama_tied")
+    model.save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    weights["lm_head.weight"] = weights["model.embed_tokens.weight"] + 0.5
+    save_file(weights, tmp_path / "model.safetensors")
+    with pytest.raises(OctoberError, match=r"says tie_word_embeddings, but lm_head.weight is not model.embed_tokens"):
+        load_decoder(tmp_path)
+
+
+def test_each_layer_is_finished_as_soon_as_it_is_whole(llama, tmp_path):
+    """In whatever order the tensors come; what happens to a layer does not disturb those that follow."""
+    llama.save_pretrained(tmp_path, max_shard_size="20KB")
+    finished = []
+
+    def finish(layer):
+        assert not any(weight.is_meta for weight in layer.parameters())
+        finished.append(layer.feed_forward.down)
+        layer.add_module("feed_forward", torch.nn.Identity())
+
+    decoder = load_decoder(tmp_path, finish_layer=finish)
+    expected = decoder_from(llama)
+    assert [down.weight.tolist() for down in finished] == [
+        layer.feed_forward.down.weight.tolist() for layer in expected.layers
+    ]
+    assert all(isinstance(layer.feed_forward, torch.nn.Identity) for layer in decoder.layers)
+
+
+@pytest.mark.parametrize("value", ["absent", None, 3])
+def test_a_window_that_the_config_does_not_name_is_none(value, tmp_path):
+    """Where it is absent, transformers would take 4,096."""
+    hugging_face_model("mistral_gqa2").save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    config = json.loads(path.read_text())
+    del config["sliding_window"]
+    path.write_text(json.dumps(config if value == "absent" else {**config, "sliding_window": value}))
+    expected = None if value == "absent" else value
+    assert load_decoder(tmp_path).config.sliding_windows == (expected,) * 3
+
+
+def test_tensors_that_stand_twice_or_are_no_floating_point_numbers_are_named(folder, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    weights = load_file(copy / "model.safetensors")
+    save_file({"model.norm.weight": weights["model.norm.weight"]}, copy / "more.safetensors")
+    index = {"weight_map": dict.fromkeys(weights, "model.safetensors") | {"model.norm.weight": "more.safetensors"}}
+    (copy / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(OctoberError, match=r"tensor model.norm.weight is stored twice"):
+        load_decoder(copy)
+    (copy / "model.safetensors.index.json").unlink()
+    weights["model.norm.weight"] = weights["model.norm.weight"].to(torch.int8)
+    save_file(weights, copy / "model.safetensors")
+    with pytest.raises(OctoberError, match=r"tensor model.norm.weight is torch.int8: weights must be floating-point"):
+        load_decoder(copy)
+
+
 def changed_config(folder, tmp_path, **changes):
     shutil.copytree(folder, tmp_path / "changed")
     path = tmp_path / "changed/config.json"
@@ -154,6 +206,9 @@ def changed_config(folder, tmp_path, **changes):
             {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5}},
             "partial_rotary_factor=0.5",
         ),
+        ({"quantization_config": {"quant_method": "fp8"}}, "quantization_config={'quant_method': 'fp8'}: the decoder"),
+        ({"hidden_size": "wide"}, r"config.json: Validation error for field 'hidden_size': TypeError"),
+        ({"num_attention_heads": 0}, r"config.json: cannot be read"),
         ({"num_hidden_layers": 3}, r"the weights lack 9 tensors, model.layers.2.self_attn.q_proj.weight first"),
         ({"num_hidden_layers": 1}, r"tensor model.layers.1.\S+ is not one of a 1-layer decoder"),
         ({"intermediate_size": 40}, r"has shape \(\d+, \d+\), the config says \(\d+, \d+\)"),

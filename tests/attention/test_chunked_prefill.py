@@ -1,16 +1,11 @@
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_decoders import one_thread  # noqa: F401
 
 from october.attention import PREFILL_CHUNK, DecoderConfig, DenseCache, Transformer, prefill
 from october.errors import OctoberError
-
-sys.path.insert(0, str(Path(__file__).parent))
-from tiny_decoders import one_thread  # noqa: F401
 
 CONFIG = DecoderConfig(
     vocab_size=29,

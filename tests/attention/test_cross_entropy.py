@@ -1,19 +1,14 @@
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_decoders import one_thread  # noqa: F401
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from october.attention import chunked_cross_entropy, summed_cross_entropy
 from october.errors import OctoberError
-
-sys.path.insert(0, str(Path(__file__).parent))
-from tiny_decoders import one_thread  # noqa: F401
 
 
 def case(rows, width, vocabulary, dtype=torch.float64, ignored=()):

@@ -1,15 +1,11 @@
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
+from tiny_decoders import one_thread  # noqa: F401
 
 from october.attention import DecoderConfig, DenseCache, RopeScaling, Transformer, full_attention
 from october.errors import OctoberError
-
-sys.path.insert(0, str(Path(__file__).parent))
-from tiny_decoders import one_thread  # noqa: F401
 
 PLAIN = DecoderConfig(
     vocab_size=29, hidden_size=16, intermediate_size=24, num_layers=2, num_heads=4, num_kv_heads=2, head_dim=6

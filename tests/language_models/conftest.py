@@ -1,11 +1,11 @@
 """Tiny random models of four architectures and two kinds of tokenizer, made in memory."""
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_tokenizers
 import torch
 from transformers import (
     Gemma3ForCausalLM,
@@ -20,9 +20,6 @@ from transformers import (
 )
 
 from october.language_models import TransformersLM
-
-sys.path.insert(0, str(Path(__file__).parent))  # references.py, serving.py, tiny_tokenizers.py
-import tiny_tokenizers
 
 WINDOW = 8  # far below the prompts' lengths
 ARCHITECTURES = ("llama", "mistral", "gemma3", "gpt_neox")

@@ -1,20 +1,15 @@
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # tiny_models is also imported by a subprocess of a test
-import tiny_models
+import tiny_backbones
 
 
 @pytest.fixture(scope="session")
 def tokenizer():
-    return tiny_models.char_tokenizer()
+    return tiny_backbones.char_tokenizer()
 
 
 @pytest.fixture(scope="session")
 def llama():
-    return tiny_models.backbone("llama")
+    return tiny_backbones.backbone("llama")
 
 
 @pytest.fixture(scope="session")
@@ -25,4 +20,4 @@ def names():
 @pytest.fixture(scope="session")
 def make():
     """The makers of tiny models, for tests that need more than one."""
-    return tiny_models
+    return tiny_backbones

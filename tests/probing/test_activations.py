@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_backbones
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_models import char_tokenizer
+from tiny_backbones import char_tokenizer
 
 from october.errors import OctoberError
 from october.probing import Activations, activations, cached_activations, extract, text_spans
@@ -118,8 +119,7 @@ def test_nan_names_layer_and_model(make, tokenizer, tmp_path, names):
 
 KILLED = """
     import os, signal, sys
-    sys.path.insert(0, {tests!r})
-    from tiny_models import backbone, char_tokenizer
+    from tiny_backbones import backbone, char_tokenizer
     from october.probing import activations, extract
     activations._SECONDS_BETWEEN_MARKS = 0.0
     write, calls = activations._Writer.write, []
@@ -138,8 +138,9 @@ KILLED = """
 def test_a_killed_run_goes_on_to_the_same_bits(llama, tokenizer, tmp_path, names):
     names = names * 3
     folder = tmp_path / "killed"
-    script = textwrap.dedent(KILLED.format(tests=str(Path(__file__).parent), names=names, folder=str(folder)))
-    killed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    script = textwrap.dedent(KILLED.format(names=names, folder=str(folder)))
+    helpers = Path(tiny_backbones.__file__).parent  # where python -c looks for modules first
+    killed = subprocess.run([sys.executable, "-c", script], cwd=helpers, capture_output=True, text=True, check=False)
     assert killed.returncode == -9, killed.stderr
     left = Activations.open(folder)
     assert not left.complete

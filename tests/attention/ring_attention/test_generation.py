@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny_models import FAMILIES, drawn_tokens, tiny_model
+from tiny_hugging_face import FAMILIES, drawn_tokens, tiny_model
 
 from october.attention.ring_attention import Ring, ring_generate
 from october.errors import OctoberError

@@ -6,7 +6,7 @@ from functools import lru_cache
 import pytest
 import torch
 import torch.distributed as dist
-from tiny_models import FAMILIES, drawn_tokens, tiny_model
+from tiny_hugging_face import FAMILIES, drawn_tokens, tiny_model
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import Gemma2Config, Gemma2ForCausalLM

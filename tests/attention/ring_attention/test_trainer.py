@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from accelerate.state import AcceleratorState, GradientState, PartialState
-from tiny_models import drawn_tokens, tiny_model
+from tiny_hugging_face import drawn_tokens, tiny_model
 from torch.utils.data import IterableDataset
 from transformers import Trainer, TrainingArguments
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch.distributed as dist
-from tiny_models import drawn_tokens, tiny_model
+from tiny_hugging_face import drawn_tokens, tiny_model
 
 from october.experiments.ring_attention._with_fsdp import backward, with_fsdp
 

@@ -1,0 +1,144 @@
+"""A decoder's layers rearranged for inference: as few operations, and as few reads of memory, as a step can do with.
+
+    [query; key; value] = [Wq; Wk; Wv] norm(hidden)         one product where there were three
+    [gate; up]          = [Wg; Wu] norm(hidden)             one where there were two
+    rotate([query; key])                                    all heads at once
+
+A decoding step reads every weight once and does little with it, so that many small operations cost as much as the
+large ones. The function stays the same; only its rounding may differ.
+"""
+
+from typing import cast
+
+import torch
+from jaxtyping import Float
+from torch import nn
+
+from ..rotary import Rotation
+from ..transformer import Attend, DecoderLayer, FeedForward, RMSNorm, SelfAttention, Transformer
+
+
+def pack_(decoder: Transformer) -> Transformer:
+    """Rearrange a decoder for inference, in place; before it is quantised.
+
+    Weights that it shared with another model are copied.
+    """
+    for layer in decoder.layers:
+        pack_layer_(cast(DecoderLayer, layer))
+    decoder.add_module("norm", _norm_for_inference(decoder.norm))
+    return decoder
+
+
+@torch.no_grad()
+def pack_layer_(layer: DecoderLayer) -> DecoderLayer:
+    """Rearrange one layer for inference, in place; one that is already stays as it is."""
+    if any(isinstance(child, PackedSelfAttention) for child in layer.children()):
+        return layer
+    layer.add_module("attention", PackedSelfAttention(layer.attention))
+    layer.add_module("feed_forward", PackedFeedForward(layer.feed_forward))
+    return layer
+
+
+class PackedSelfAttention(nn.Module):
+    """A `SelfAttention` with one product for queries, keys and values."""
+
+    sign: torch.Tensor
+
+    def __init__(self, attention: SelfAttention) -> None:
+        super().__init__()
+        self.head_dim = attention.head_dim
+        self.num_heads = attention.query.out_features // self.head_dim
+        self.num_kv_heads = attention.key.out_features // self.head_dim
+        self.norm = _norm_for_inference(attention.norm)
+        self.query_key_value = _joined(attention.query, attention.key, attention.value)
+        self.output = attention.output
+        self.heads_norm = self._joined_norm(attention.query_norm, attention.key_norm)
+        self.post_norm = _norm_for_inference(attention.post_norm)
+        sign = torch.tensor([[-1.0], [1.0]], dtype=attention.output.weight.dtype, device=attention.output.weight.device)
+        self.register_buffer("sign", sign, persistent=False)
+
+    def forward(
+        self, hidden: Float[torch.Tensor, "batch sequence hidden_size"], by: Rotation, attend: Attend
+    ) -> Float[torch.Tensor, "batch sequence hidden_size"]:
+        """Return what attention adds to the residual stream."""
+        projected = self.query_key_value(self.norm(hidden))
+        rotated_heads = self.num_heads + self.num_kv_heads
+        heads = projected.view(*hidden.shape[:2], rotated_heads + self.num_kv_heads, self.head_dim).transpose(1, 2)
+        rotated = self._rotate(self.heads_norm(heads[:, :rotated_heads]), by)
+        mixed = attend(rotated[:, : self.num_heads], rotated[:, self.num_heads :], heads[:, rotated_heads:])
+        result: torch.Tensor = self.post_norm(self.output(mixed.transpose(1, 2).flatten(2)))
+        return result
+
+    def _rotate(
+        self, heads: Float[torch.Tensor, "batch heads sequence head_dim"], by: Rotation
+    ) -> Float[torch.Tensor, "batch heads sequence head_dim"]:
+        """Turn the pairs (x, y), which lie half a head apart, into (x cos - y sin, y cos + x sin)."""
+        pairs = heads.reshape(*heads.shape[:-1], 2, heads.shape[-1] // 2)
+        cosine, signed_sine = by.cosine.unsqueeze(-2), by.sine.unsqueeze(-2) * self.sign
+        return torch.mul(pairs, cosine).addcmul_(pairs.flip(-2), signed_sine).flatten(-2)
+
+    def _joined_norm(self, query_norm: nn.Module, key_norm: nn.Module) -> nn.Module:
+        if not isinstance(query_norm, RMSNorm) or not isinstance(key_norm, RMSNorm):
+            return nn.Identity()
+        weights = [_whole_weight(query_norm)] * self.num_heads + [_whole_weight(key_norm)] * self.num_kv_heads
+        return InferenceNorm(torch.stack(weights)[:, None], query_norm.epsilon)
+
+
+class PackedFeedForward(nn.Module):
+    """A `FeedForward` with one product for gate and up."""
+
+    def __init__(self, feed_forward: FeedForward) -> None:
+        super().__init__()
+        self.activation = feed_forward.activation
+        self.norm = _norm_for_inference(feed_forward.norm)
+        self.gate_up = _joined(feed_forward.gate, feed_forward.up)
+        self.down = feed_forward.down
+        self.post_norm = _norm_for_inference(feed_forward.post_norm)
+
+    def forward(
+        self, hidden: Float[torch.Tensor, "batch sequence hidden_size"]
+    ) -> Float[torch.Tensor, "batch sequence hidden_size"]:
+        """Return what the network adds to the residual stream."""
+        gate, up = self.gate_up(self.norm(hidden)).chunk(2, dim=-1)
+        result: torch.Tensor = self.post_norm(self.down(self.activation(gate).mul_(up)))
+        return result
+
+
+class InferenceNorm(nn.Module):
+    """An `RMSNorm` of fewer operations: torch's is made of more than ten on a CPU, casts not counted.
+
+    Args:
+        weight: In float32 at least, the offset included; broadcast over what is normalised.
+        epsilon: Added to the mean square.
+    """
+
+    weight: torch.Tensor
+    epsilon: torch.Tensor
+
+    def __init__(self, weight: Float[torch.Tensor, "*heads width"], epsilon: float) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight)
+        self.register_buffer("epsilon", weight.new_tensor(epsilon), persistent=False)
+
+    def forward(self, hidden: Float[torch.Tensor, "*places width"]) -> Float[torch.Tensor, "*places width"]:
+        """Return the normalised states in their own dtype."""
+        norm = torch.linalg.vector_norm(hidden, dim=-1, keepdim=True, dtype=self.weight.dtype)
+        inverse = torch.addcmul(self.epsilon, norm, norm, value=1 / hidden.shape[-1]).rsqrt_()
+        return (hidden * inverse).mul_(self.weight).to(hidden.dtype)
+
+
+def _norm_for_inference(module: nn.Module) -> nn.Module:
+    return InferenceNorm(_whole_weight(module), module.epsilon) if isinstance(module, RMSNorm) else module
+
+
+def _whole_weight(norm: RMSNorm) -> torch.Tensor:
+    weight = norm.weight.detach()
+    return weight.to(torch.promote_types(weight.dtype, torch.float32)) + norm.offset
+
+
+def _joined(*linears: nn.Linear) -> nn.Linear:
+    """Return one linear map whose outputs are those of several maps of the same input, one after the other."""
+    weight = torch.cat([linear.weight for linear in linears])
+    joined = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
+    joined.weight = nn.Parameter(weight, requires_grad=False)
+    return joined
