@@ -1,0 +1,1 @@
+"""Mistral 7B (arXiv 2310.06825), table by table."""
