@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from .cities import UsCities, WorldCities
     from .entities import CsvEntities, EntityHandle, EntitySet, load_csv
     from .land import coastline
+    from .long_documents import wikipedia_documents, wikipedia_documents_fingerprint
     from .offline import find, licence, verified
     from .people import WikipediaPeople
     from .wordnet_people import WordNetPeople
@@ -28,6 +29,8 @@ __all__ = [
     "licence",
     "load_csv",
     "verified",
+    "wikipedia_documents",
+    "wikipedia_documents_fingerprint",
 ]
 
 _HOMES = {
@@ -45,6 +48,8 @@ _HOMES = {
     "licence": "offline",
     "load_csv": "entities",
     "verified": "offline",
+    "wikipedia_documents": "long_documents",
+    "wikipedia_documents_fingerprint": "long_documents",
 }
 
 
