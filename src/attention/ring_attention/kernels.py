@@ -7,13 +7,14 @@ In the backward pass O, dO and l are those of the *whole* rows, so that P is a t
 gradients add up. Key/value heads are not repeated: query head i uses key/value head i // (heads / kv heads).
 """
 
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .tiles import Tile
+from .tiles import Tile, cut_triangle
 
 _CPU = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _CPU_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
@@ -21,6 +22,9 @@ _FLASH = torch.ops.aten._scaled_dot_product_flash_attention
 _FLASH_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_backward
 _EFFICIENT = torch.ops.aten._scaled_dot_product_efficient_attention
 _EFFICIENT_BACKWARD = torch.ops.aten._scaled_dot_product_efficient_attention_backward
+# Torch's CPU kernel goes through a triangle in blocks of 64 to 256 rows and 512 keys and computes those on the diagonal
+# whole. Cut up, the same triangle takes fewer pairs; but in 16 bits its backward pass is slow on small tiles.
+CPU_TRIANGLE = 128  # rows
 _FLASH_HEAD_DIM = 256  # the largest that CUDA's flash kernel takes
 _FLASH_CAPABILITY = (8, 0)  # the oldest card that it runs on
 
@@ -60,6 +64,14 @@ class Gradients(NamedTuple):
 def accumulator_dtype(dtype: torch.dtype) -> torch.dtype:
     """Return the type in which tiles are summed: float32 for float32 and all below it, else float64."""
     return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def kernel_tiles(tiles: Sequence[Tile], query: Tensor, *, backward: bool) -> Iterator[Tile]:
+    """Yield the tiles as they are best computed: on a CPU, triangles are cut up."""
+    wide = query.dtype in (torch.float32, torch.float64)
+    whole = fused_kernel(query) != "cpu" or (backward and not wide)
+    for tile in tiles:
+        yield from [tile] if whole else cut_triangle(tile, CPU_TRIANGLE)
 
 
 def tile_forward(

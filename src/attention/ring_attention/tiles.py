@@ -131,6 +131,24 @@ def band_tiles(height: int, width: int, low: int, high: int) -> list[Tile]:
     return [replace(tile, row=tile.row + row, column=tile.column + column) for tile in tiles]
 
 
+def cut_triangle(tile: Tile, side: int) -> list[Tile]:
+    """Cut a triangle into squares and triangles of at most `side` rows, halving it; other tiles stay whole."""
+    if tile.kind not in ("causal", "far") or tile.height <= side:
+        return [tile]
+    half = -(-tile.height // (2 * side)) * side
+    rest = tile.height - half
+    first, second = replace(tile, height=half, width=half), _part(tile, half, half, rest, rest)
+    if tile.kind == "causal":
+        square = replace(_part(tile, half, 0, rest, half), kind="full")
+    else:
+        square = replace(_part(tile, 0, half, half, rest), kind="full")
+    return [*cut_triangle(first, side), square, *cut_triangle(second, side)]
+
+
+def _part(tile: Tile, row: int, column: int, height: int, width: int) -> Tile:
+    return replace(tile, row=tile.row + row, column=tile.column + column, height=height, width=width)
+
+
 def _trimmed(height: int, width: int, low: int, high: int) -> tuple[int, int, int, int] | None:
     """Return row, column, height, width of the smallest rectangle that holds the band; None if it is empty."""
     row, column = max(0, low), max(0, -high)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from october.attention.ring_attention import layouts, tiles
 from october.attention.ring_attention.layouts import LAYOUTS, Layout, Run
-from october.attention.ring_attention.tiles import Mask, Tile, band_tiles
+from october.attention.ring_attention.tiles import Kind, Mask, Tile, band_tiles, cut_triangle
 from october.errors import OctoberError
 
 
@@ -68,6 +68,17 @@ def test_every_pair_of_shards_on_every_layout(
         allowed &= np.abs(i - j) < window
     np.testing.assert_array_equal(painted(allowed.shape, parts), allowed)
     assert mask.reaches(queries, keys) == allowed.any()
+
+
+@settings(max_examples=200)
+@given(st.sampled_from(["causal", "far", "full"]), st.integers(1, 60), st.integers(1, 20), st.integers(0, 5))
+def test_a_triangle_is_cut_into_the_same_pairs(kind: Kind, height: int, side: int, offset: int) -> None:
+    tile = Tile(kind, offset, 2 * offset, height, height, sequence=offset)
+    parts = cut_triangle(tile, side)
+    shape = (offset + height, 2 * offset + height)
+    np.testing.assert_array_equal(painted(shape, parts), painted(shape, [tile]))
+    assert all(part.kind == "full" or part.height == part.width <= side for part in parts) or kind == "full"
+    assert {part.sequence for part in parts} == {offset}
 
 
 def test_a_wide_window_costs_two_triangles_a_strip() -> None:
