@@ -1,7 +1,8 @@
 """Mistral 7B (arXiv 2310.06825): sliding-window attention, rolling buffer cache, pre-fill and chunking."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ...lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .chat import Conversation, Message, Role, TrainingExample, chat_prompt, conversation_from, training_example
@@ -135,9 +136,4 @@ _HOMES = {
     "training_examples": "instruct_training",
 }
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name from its module on first use."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+__getattr__ = lazy_exports(__name__, _HOMES)

@@ -3,8 +3,9 @@
 Its prompts, its generalisation tests and its neurons; the probes and metrics are shared modules of `probing`.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ...lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .holdout import BlockScores, block_holdout, cross_type
@@ -40,11 +41,8 @@ __all__ = [
 _HOMES = {
     **dict.fromkeys(("PROMPTS", "Prompt", "prompt_named"), "prompts"),
     **dict.fromkeys(("BlockScores", "block_holdout", "cross_type"), "holdout"),
+    **dict.fromkeys(("Aligned", "Neuron", "ablated", "most_aligned", "random_neurons"), "neurons"),
+    **dict.fromkeys(("neuron_activations", "neuron_cosines", "next_token_losses"), "neurons"),
 }
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name from its module on first use."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOMES.get(name, 'neurons')}", __name__), name)
+__getattr__ = lazy_exports(__name__, _HOMES)
