@@ -47,7 +47,8 @@ class Attention(Protocol):
             key: Keys, rotated.
             value: Values.
             sliding_window: Keys that a query sees, itself included; None sees all up to itself.
-            segment_ids: Tokens see only tokens with the same number (packed documents).
+            segment_ids: Tokens see only tokens with the same number (packed documents); those with a negative one
+                are padding, see nothing and get 0.
             scale: Factor on the scores.
         """
 
@@ -142,7 +143,7 @@ class PlacedQueries:
             seen &= places > positions[:, :, None] - sliding_window
         if self._segment_ids is not None:
             own = self._segment_ids.gather(1, positions.expand(len(self._segment_ids), -1))
-            seen = seen & (self._segment_ids[:, None, keys] == own[:, :, None])
+            seen = seen & (self._segment_ids[:, None, keys] == own[:, :, None]) & (own[:, :, None] >= 0)
         return seen[:, None]
 
 

@@ -21,7 +21,7 @@ def test_full_attention_equals_loops(data):
     draw = data.draw
     batch, kv_heads, group = draw(st.integers(1, 2)), draw(st.integers(1, 2)), draw(st.integers(1, 3))
     length, window = draw(st.integers(1, 11)), draw(st.none() | st.integers(1, 12))
-    segments = draw(st.none() | st.lists(st.integers(0, 2), min_size=batch * length, max_size=batch * length))
+    segments = draw(st.none() | st.lists(st.integers(-1, 2), min_size=batch * length, max_size=batch * length))
     segment_ids = None if segments is None else torch.tensor(segments).view(batch, length)
     heads = random_heads(batch, kv_heads, group, length, length, 4)
     with pytest.MonkeyPatch.context() as patch:
@@ -53,7 +53,7 @@ def test_queries_in_mid_sequence_equal_loops(data):
 def test_gradients(window, monkeypatch):
     monkeypatch.setattr(module, "_QUERIES_AT_ONCE", 4)
     heads = [tensor.requires_grad_() for tensor in random_heads(2, 1, 2, 6, 6, 4)]
-    segment_ids = torch.tensor([[0, 0, 1, 1, 1, 2], [0] * 6])
+    segment_ids = torch.tensor([[-1, 0, 1, 1, 1, -1], [0] * 6])
 
     def attend(*heads):
         return full_attention(*heads, sliding_window=window, segment_ids=segment_ids, scale=0.5)

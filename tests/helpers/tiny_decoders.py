@@ -106,7 +106,7 @@ def attention_by_loops(query, key, value, *, starts, window, scale, segment_ids=
                 j
                 for j in range(position + 1)
                 if (window is None or j > position - window)
-                and (segment_ids is None or segment_ids[row, j] == segment_ids[row, position])
+                and (segment_ids is None or segment_ids[row, j] == segment_ids[row, position] >= 0)
             ]
             for head in range(query.shape[1]):
                 keys, values = key[row, head // group, seen], value[row, head // group, seen]

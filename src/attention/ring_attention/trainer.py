@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from accelerate.data_loader import BatchSamplerShard  # type: ignore[import-untyped]
+from accelerate.data_loader import BatchSamplerShard
 from torch import Tensor
 from transformers import Trainer
 
