@@ -1,0 +1,82 @@
+"""What the tables of this paper share: cells, timing in turns, and decoders of Mistral's kind."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from statistics import median
+from typing import Any
+
+import torch
+
+from october.attention import DecoderConfig, Transformer
+from october.evaluation import t_interval
+from october.reporting import Cell
+
+VOCABULARY = 32_000
+MEBIBYTE = 1 << 20
+MISTRAL_7B = DecoderConfig(  # Table 1
+    vocab_size=VOCABULARY,
+    hidden_size=4096,
+    intermediate_size=14_336,
+    num_layers=32,
+    num_heads=32,
+    num_kv_heads=8,
+    head_dim=128,
+    max_positions=32_768,
+    sliding_windows=(4096,),
+)
+
+
+def exact(value: float, unit: str | None = None) -> Cell:
+    """Return a counted or computed number, whose interval is itself: nothing about it is uncertain."""
+    return Cell(value=value, interval=(value, value), unit=unit)
+
+
+def over_seeds(values: Sequence[float], unit: str | None = None) -> Cell:
+    """Return the mean of one number a seed, with its 95 % interval."""
+    interval = t_interval(values)
+    return Cell(value=interval.value, n=interval.n, interval=(interval.low, interval.high), unit=unit)
+
+
+def small_mistral(
+    hidden_size: int, num_layers: int, num_heads: int, num_kv_heads: int, window: int | None, max_positions: int
+) -> DecoderConfig:
+    """Return a shape like Mistral's: heads as wide as they must be, a feed-forward network 3.5 times as wide."""
+    return DecoderConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=hidden_size,
+        intermediate_size=7 * hidden_size // 2,
+        num_layers=num_layers,
+        num_heads=num_heads,
+        num_kv_heads=num_kv_heads,
+        head_dim=hidden_size // num_heads,
+        max_positions=max_positions,
+        sliding_windows=(window,),
+    )
+
+
+def random_decoder(config: DecoderConfig, seed: int = 0) -> Transformer:
+    """Return a decoder that has learned nothing."""
+    return Transformer(config, seed=seed).eval()
+
+
+def without_window(config: DecoderConfig) -> DecoderConfig:
+    """Return the same shape with full attention."""
+    return replace(config, sliding_windows=(None,))
+
+
+def random_text(seed: int, length: int, vocab_size: int = VOCABULARY) -> list[int]:
+    """Return token ids drawn evenly from the vocabulary."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(vocab_size, (length,), generator=generator).tolist()
+
+
+def seconds_in_turn(calls: Mapping[str, Callable[[], Any]], tries: int) -> dict[str, float]:
+    """Call each in turn, round after round, and return its median seconds; what disturbs one disturbs all."""
+    taken: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(tries):
+        for name, call in calls.items():
+            started = time.perf_counter()
+            call()
+            taken[name].append(time.perf_counter() - started)
+    return {name: median(seconds) for name, seconds in taken.items()}
