@@ -60,6 +60,29 @@ def random_decoder(config: DecoderConfig, seed: int = 0) -> Transformer:
     return Transformer(config, seed=seed).eval()
 
 
+def hugging_face_model(config: DecoderConfig, seed: int = 0) -> Any:
+    """Return a random `MistralForCausalLM` of that shape, wide enough for attention to choose."""
+    from transformers import MistralConfig, MistralForCausalLM
+
+    torch.manual_seed(seed)
+    theirs = MistralConfig(
+        vocab_size=config.vocab_size,
+        hidden_size=config.hidden_size,
+        intermediate_size=config.intermediate_size,
+        num_hidden_layers=config.num_layers,
+        num_attention_heads=config.num_heads,
+        num_key_value_heads=config.num_kv_heads,
+        head_dim=config.head_dim,
+        max_position_embeddings=config.max_positions,
+        sliding_window=config.sliding_windows[0],
+        initializer_range=config.hidden_size**-0.5,
+        bos_token_id=None,
+        eos_token_id=None,
+        pad_token_id=None,
+    )
+    return MistralForCausalLM(theirs).eval()
+
+
 def without_window(config: DecoderConfig) -> DecoderConfig:
     """Return the same shape with full attention."""
     return replace(config, sliding_windows=(None,))
