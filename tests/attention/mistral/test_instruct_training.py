@@ -60,9 +60,17 @@ def test_the_loss_and_its_gradients_are_those_of_the_answers(count):
         assert torch.allclose(found[name], weight.grad, rtol=1e-3, atol=1e-5), name
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """The process that is killed has one too: sums in another order would differ in their last bits."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
-    torch.set_num_threads(1)
     return fine_tune(*model_and_tokenizer(), conversations(), tmp_path_factory.mktemp("run"), SETTINGS)
 
 

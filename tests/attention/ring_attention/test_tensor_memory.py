@@ -102,7 +102,8 @@ def test_nothing_counts_after_the_end():
 
 def test_growth_that_is_no_tensor_shows_as_anonymous_memory():
     size = 64 * MEBIBYTE
+    ones = b"1" * size
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
     with mmap.mmap(-1, size, flags=flags) as region, AnonymousMemory() as memory:
-        region.write(b"1" * size)
+        region.write(ones)
     assert memory.growth_bytes is None or size - MEBIBYTE <= memory.growth_bytes < 2 * size
