@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from october.evaluation import Interval, bootstrap_interval, paired_t_interval, t_interval
+from october.evaluation import Interval, bootstrap_interval, paired_bootstrap_interval, paired_t_interval, t_interval
 from october.evaluation.intervals import Scores
 from october.reporting import Cell
 
@@ -32,3 +32,8 @@ def perplexity_cell(losses: Scores) -> Cell:
 
 def _cell(interval: Interval, unit: str | None) -> Cell:
     return Cell(value=interval.value, n=interval.n, interval=(interval.low, interval.high), unit=unit)
+
+
+def gain_cell(ours: Scores, theirs: Scores, unit: str | None = None) -> Cell:
+    """Return the mean of ours - theirs over many cases, pair by pair, with its bootstrap interval."""
+    return _cell(paired_bootstrap_interval(ours, theirs), unit)
