@@ -15,6 +15,7 @@ NEEDED = {
     "october/conf/experiment/space_time/space.yaml",
     "october/experiments/space_time/space.py",
     "october/experiments/space_time/published.yaml",
+    "october/experiments/mistral/labelled_texts.jsonl",
     "october/data/offline.yaml",
     "october/data/land_110m.json",
     "october/reporting/report.html",

@@ -182,9 +182,6 @@ def span_evidence(right: Mapping[Span, Sequence[np.ndarray]]) -> dict[str, Cell]
             np.concatenate([each[:, span.reach + 1 :].mean(axis=1) for span, each in runs]), less=GUESS
         ),
         "measured reach over k (W - 1)": over_seeds([measured_reach(each) / span.reach for span, each in runs]),
-        "measured reach over k W": over_seeds(
-            [measured_reach(each) / (span.num_layers * span.window) for span, each in runs]
-        ),
     }
 
 

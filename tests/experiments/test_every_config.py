@@ -6,6 +6,7 @@ import pytest
 
 from october import catalogue, configuration
 from october.errors import OctoberError
+from october.experiments.mistral import _adapters
 from october.experiments.space_time import _common
 from october.finish import finish
 from october.reporting import Record
@@ -13,22 +14,29 @@ from october.run import Run
 from october.tracking import LocalTracker
 
 NAMES = catalogue.choices("experiment")
-OFFLINE = [name for name in NAMES if not name.endswith("_paper")]
+PAPER = [name for name in NAMES if name.endswith("_paper")]
+OFFLINE = [name for name in NAMES if name not in PAPER]
 
 
 @pytest.fixture(autouse=True)
 def no_old_activations(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_common, "data_home", lambda: tmp_path_factory.getbasetemp() / "october")
+    monkeypatch.setattr(_adapters, "data_home", lambda: tmp_path_factory.getbasetemp() / "october")
 
 
 def config_of(*overrides: str) -> configuration.Config:
     return configuration.resolved(configuration.composed(list(overrides)))
 
 
+def with_data(names: list[str]) -> list[str]:
+    """Those that read entities or questions, and not the model alone."""
+    return [name for name in names if configuration.composed([f"experiment={name}"]).data is not None]
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("size", ["tiny", "small", "full"])
 def test_it_composes_at_every_size(name: str, size: str) -> None:
-    folder = ["data.folder=somewhere"] if name.endswith("_paper") else []
+    folder = ["data.folder=somewhere"] if name in with_data(PAPER) else []
     config = config_of(f"experiment={name}", f"size={size}", *folder)
     assert config["_target_"].startswith("october.experiments.")
 
@@ -39,12 +47,18 @@ def test_its_opening_comment_says_how_to_run_it(entry: catalogue.Experiment) -> 
     assert "minute" in entry.takes or "second" in entry.takes
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name.endswith("_paper")])
+@pytest.mark.parametrize("name", with_data(PAPER))
 def test_a_paper_config_asks_for_the_papers_files(name: str, tmp_path: Path) -> None:
     with pytest.raises(OctoberError, match=r"data\.folder"):
         config_of(f"experiment={name}")
     with pytest.raises(OctoberError, match=r"llama|Llama|folder|csv"):
         configuration.bind(config_of(f"experiment={name}", f"data.folder={tmp_path}"))
+
+
+@pytest.mark.parametrize("name", sorted(set(PAPER) - set(with_data(PAPER))))
+def test_a_paper_config_asks_for_the_papers_model(name: str) -> None:
+    with pytest.raises(OctoberError, match="Mistral-7B"):
+        configuration.bind(config_of(f"experiment={name}"))
 
 
 @pytest.mark.gemma
