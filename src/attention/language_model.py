@@ -14,7 +14,7 @@ from ..language_models import Completion, LanguageModel, ModelHandle, Score, Ses
 from ..language_models.base import check_context, check_generation, check_scoring, same_length
 from ..language_models.batching import CACHED_PER_FED, length_sorted_batches, progress_bar
 from ..language_models.generation import GenerationRules, Request, end_token_ids
-from ..language_models.output_head import log_probabilities_in_pieces
+from ..language_models.output_head import token_scores_in_pieces
 from ..language_models.prefix_cache import shared_prefix
 from ..language_models.sampling import row_generators
 from ..language_models.tokens import PromptTokenizer
@@ -98,7 +98,7 @@ class DecoderLM(LanguageModel):
         prefix_ids = shared_prefix(encoded, [start - 1 for start in starts])
         prefix = self._encoded(prefix_ids) if prefix_ids else None
         fed = [len(ids) - 1 - len(prefix_ids) for ids in encoded]  # the last token predicts nothing that is asked for
-        values: dict[int, list[float]] = {}
+        values: dict[int, list[tuple[float, bool]]] = {}
         with progress_bar(len(encoded), "scoring") as bar:
             for batch in length_sorted_batches(fed, self.max_batch_tokens, lambda own: len(prefix_ids) + own):
                 asked = self._score_batch([encoded[i] for i in batch], [starts[i] for i in batch], prefix)
@@ -186,8 +186,10 @@ class DecoderLM(LanguageModel):
         """Feed rows of tokens, padded on the right, and return the logits after each row's last one."""
         return self.transformer.logits(self._prefilled(new, cache))
 
-    def _score_batch(self, encoded: list[list[int]], starts: list[int], prefix: RowCache | None) -> list[list[float]]:
-        """Return each row's log-probabilities of its tokens from `starts[row]` on."""
+    def _score_batch(
+        self, encoded: list[list[int]], starts: list[int], prefix: RowCache | None
+    ) -> list[list[tuple[float, bool]]]:
+        """Return each row's log-probabilities of its tokens from `starts[row]` on, and which are the likeliest."""
         skipped = prefix.lengths[0] if prefix is not None else 0
         token_ids = padded([ids[skipped:-1] for ids in encoded], self.transformer.embedding.weight.device)
         if prefix is None:
@@ -200,12 +202,12 @@ class DecoderLM(LanguageModel):
         targets = torch.tensor([encoded[row][place] for row, place in places], device=hidden.device)
         asked = hidden[rows, columns - 1 - skipped]
         vocab_size = self.transformer.config.vocab_size
-        found = iter(log_probabilities_in_pieces(self.transformer.logits, vocab_size, asked, targets).tolist())
-        return [[next(found) for _ in range(start, len(ids))] for ids, start in zip(encoded, starts, strict=True)]
+        found = token_scores_in_pieces(self.transformer.logits, vocab_size, asked, targets)
+        return found.rows([len(ids) - start for ids, start in zip(encoded, starts, strict=True)])
 
-    def _score(self, token_ids: list[int], log_probabilities: list[float]) -> Score:
+    def _score(self, token_ids: list[int], found: list[tuple[float, bool]]) -> Score:
         tokens = tuple(self.tokenizer.convert_ids_to_tokens(token_ids))
-        return Score(tokens, tuple(token_ids), tuple(log_probabilities))
+        return Score(tokens, tuple(token_ids), *zip(*found, strict=True))
 
     def _requests(self, prompts: Sequence[str], max_new_tokens: int, seed: int) -> list[Request]:
         encoded = self._prompts.encode(prompts)

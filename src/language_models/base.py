@@ -39,11 +39,18 @@ class Score:
 
     Prompt and continuation are tokenised together; the continuation's tokens are those that reach beyond the prompt's
     last character. Where a token spans the border, its log-probability counts whole.
+
+    Attributes:
+        tokens: As the tokenizer writes them.
+        token_ids: Empty where an engine does not tell them.
+        log_probabilities: Of each token.
+        likeliest: Whether no token is likelier in its place; None where an engine does not tell.
     """
 
     tokens: tuple[str, ...]
     token_ids: tuple[int, ...]
     log_probabilities: tuple[float, ...]
+    likeliest: tuple[bool, ...] | None = None
 
     @property
     def total(self) -> float:

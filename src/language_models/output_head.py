@@ -1,10 +1,10 @@
 """The language-model head applied to chosen positions only: a vocabulary of 262,144 makes all logits expensive."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from ..errors import OctoberError
 
@@ -24,11 +24,9 @@ class OutputHead:
         self._soft_cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
         self._check(model)
 
-    def log_probabilities(
-        self, hidden: Float[torch.Tensor, "n width"], targets: Int[torch.Tensor, " n"]
-    ) -> Float[torch.Tensor, " n"]:
-        """Return the log-probability (float32, nats) of one target token for each hidden state."""
-        return log_probabilities_in_pieces(self._logits, self._linear.weight.shape[0], hidden, targets)
+    def token_scores(self, hidden: Float[torch.Tensor, "n width"], targets: Int[torch.Tensor, " n"]) -> "TokenScores":
+        """Score one target token for each hidden state."""
+        return token_scores_in_pieces(self._logits, self._linear.weight.shape[0], hidden, targets)
 
     def _logits(self, hidden: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self._linear(hidden)
@@ -45,6 +43,35 @@ class OutputHead:
             raise OctoberError(f"{type(model).__name__} computes its logits in a way that scoring does not know")
 
 
+class TokenScores(NamedTuple):
+    """Of tokens in their places: log-probabilities (float32, nats), and whether no other token is likelier."""
+
+    log_probabilities: Float[torch.Tensor, " n"]
+    likeliest: Bool[torch.Tensor, " n"]
+
+    def rows(self, lengths: Sequence[int]) -> list[list[tuple[float, bool]]]:
+        """Return the pairs of rows that stand one after the other, so many each."""
+        pairs = iter(zip(self.log_probabilities.tolist(), self.likeliest.tolist(), strict=True))
+        return [[next(pairs) for _ in range(length)] for length in lengths]
+
+
+def token_scores_in_pieces(
+    logits_of: Callable[[torch.Tensor], torch.Tensor],
+    vocab_size: int,
+    hidden: Float[torch.Tensor, "n width"],
+    targets: Int[torch.Tensor, " n"],
+) -> TokenScores:
+    """Score one target for each hidden state, the logits of a bounded number at a time."""
+    at_once = max(1, _LOGITS_AT_ONCE // vocab_size)
+    pieces = []
+    for some, tokens in zip(torch.split(hidden, at_once), torch.split(targets, at_once), strict=True):
+        logits = logits_of(some)
+        largest = logits.amax(dim=-1)
+        chosen = logits.gather(1, tokens[:, None])[:, 0]
+        pieces.append(TokenScores(chosen_log_probabilities(logits, tokens), chosen == largest))
+    return TokenScores(*(torch.cat(parts) for parts in zip(*pieces, strict=True)))
+
+
 def log_probabilities_in_pieces(
     logits_of: Callable[[torch.Tensor], torch.Tensor],
     vocab_size: int,
@@ -52,9 +79,7 @@ def log_probabilities_in_pieces(
     targets: Int[torch.Tensor, " n"],
 ) -> Float[torch.Tensor, " n"]:
     """Return the log-probability of one target for each hidden state, the logits of a bounded number at a time."""
-    at_once = max(1, _LOGITS_AT_ONCE // vocab_size)
-    pairs = zip(torch.split(hidden, at_once), torch.split(targets, at_once), strict=True)
-    return torch.cat([chosen_log_probabilities(logits_of(some), tokens) for some, tokens in pairs])
+    return token_scores_in_pieces(logits_of, vocab_size, hidden, targets).log_probabilities
 
 
 def chosen_log_probabilities(

@@ -1,5 +1,6 @@
 """What an engine answered, turned into completions and scores; what it left out is named."""
 
+import math
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
@@ -58,7 +59,15 @@ def score_of(answer: dict[str, Any], prompt: str, continuation: str, url: str) -
         tokens=tuple(str(tokens[index]) for index in asked),
         token_ids=(),
         log_probabilities=tuple(float(values[index]) for index in asked),
+        likeliest=_likeliest(logprobs.get("top_logprobs"), values, asked),
     )
+
+
+def _likeliest(top: Any, values: list[Any], asked: list[int]) -> tuple[bool, ...] | None:
+    """Tell which tokens no other is likelier than, from the engine's likeliest token of each place."""
+    if not isinstance(top, list) or not all(len(top) > index and isinstance(top[index], dict) for index in asked):
+        return None
+    return tuple(float(values[index]) >= max(map(float, top[index].values()), default=-math.inf) for index in asked)
 
 
 def _choice(answer: dict[str, Any], url: str) -> dict[str, Any]:

@@ -91,15 +91,17 @@ class TransformersLM(LanguageModel):
         with progress_bar(len(encoded), "scoring") as bar:
             for batch in length_sorted_batches(fed, self.max_batch_tokens):
                 values = self._score_batch([encoded[i] for i in batch], [starts[i] for i in batch], prefix)
-                for index, log_probabilities in zip(batch, values, strict=True):
+                for index, pairs_of_row in zip(batch, values, strict=True):
                     ids = encoded[index][starts[index] :]
                     tokens = tuple(self.tokenizer.convert_ids_to_tokens(ids))
-                    scores[index] = Score(tokens, tuple(ids), tuple(log_probabilities))
+                    scores[index] = Score(tokens, tuple(ids), *zip(*pairs_of_row, strict=True))
                 bar.update(len(batch))
         return [score for score in scores if score is not None]
 
-    def _score_batch(self, rows: list[list[int]], starts: list[int], prefix: PrefixCache) -> list[list[float]]:
-        """Return each row's log-probabilities of its tokens from `starts[row]` on."""
+    def _score_batch(
+        self, rows: list[list[int]], starts: list[int], prefix: PrefixCache
+    ) -> list[list[tuple[float, bool]]]:
+        """Return each row's log-probabilities of its tokens from `starts[row]` on, and which are the likeliest."""
         own = [row[prefix.length : -1] for row in rows]
         longest = max(map(len, own))
         input_ids = torch.tensor([ids + [0] * (longest - len(ids)) for ids in own], device=self.model.device)
@@ -109,8 +111,8 @@ class TransformersLM(LanguageModel):
         rows_asked = torch.tensor([row for row, _ in asked], device=hidden.device)
         places = torch.tensor([place - 1 - prefix.length for _, place in asked], device=hidden.device)
         targets = torch.tensor([rows[row][place] for row, place in asked], device=hidden.device)
-        values = iter(self._head.log_probabilities(hidden[rows_asked, places], targets).tolist())
-        return [[next(values) for _ in range(start, len(ids))] for ids, start in zip(rows, starts, strict=True)]
+        found = self._head.token_scores(hidden[rows_asked, places], targets)
+        return found.rows([len(ids) - start for ids, start in zip(rows, starts, strict=True)])
 
     def _encoded_prefix(self, encoded: list[list[int]], limits: list[int]) -> PrefixCache:
         token_ids = shared_prefix(encoded, limits)

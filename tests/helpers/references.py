@@ -20,9 +20,14 @@ def score_token_by_token(lm: TransformersLM, prompt: str, continuation: str) -> 
     border = num_tokens_within(lm, prompt, continuation)
     values = []
     for place in range(border, len(ids)):
-        logits = lm.model(torch.tensor([ids[:place]]), use_cache=False).logits[0, -1].double()
+        logits = next_logits(lm, ids[:place])
         values.append(torch.log_softmax(logits, dim=-1)[ids[place]].item())
     return values
+
+
+def next_logits(lm: TransformersLM, ids: list[int]) -> torch.Tensor:
+    """The logits (float64) after some tokens, from a forward pass of its own."""
+    return lm.model(torch.tensor([ids]), use_cache=False).logits[0, -1].double()
 
 
 def prompt_ids(lm: TransformersLM, text: str) -> list[int]:

@@ -75,7 +75,12 @@ class Engine(ThreadingHTTPServer):
         tokens = [body["prompt"][start:end] for start, end in encoding["offset_mapping"]]
         name = self.lm.tokenizer.bos_token
         shift = len(name) if self.counts_start_token else 0
+        top = [  # only what tells whether the token itself is the likeliest
+            {token: value, **({} if best else {"another": value + 0.5})}
+            for token, value, best in zip(tokens, score.log_probabilities, score.likeliest or (), strict=True)
+        ]
         logprobs = {
+            "top_logprobs": [None, *top, {}],
             "tokens": [name, *tokens, completion.text],
             "token_logprobs": [None, *score.log_probabilities, *(completion.log_probabilities or ())],
             "text_offset": [0, *(start + shift for start in [*starts, len(body["prompt"])])],

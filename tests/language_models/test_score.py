@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from references import prompt_ids, score_token_by_token
+from references import next_logits, prompt_ids, score_token_by_token
 
 from october.errors import OctoberError
 from october.language_models import TransformersLM
@@ -46,6 +46,20 @@ def test_equal_prompts_with_different_continuations(lm) -> None:
     assert_scores(lm, [SHARED] * 5, [" Paris", " river", " Paris", "x", " the old town"])
 
 
+def test_the_likeliest_tokens_are_told(lm) -> None:
+    prompts = [SHARED, "The capital of France is", "The river", "Question:"]
+    written = lm.generate(prompts, max_new_tokens=5)
+    texts = [completion.text + " river x" for completion in written]
+    found = 0
+    for prompt, text, score in zip(prompts, texts, lm.score(prompts, texts), strict=True):
+        ids = prompt_ids(lm, prompt + text)
+        start = len(ids) - len(score.token_ids)
+        expected = [next_logits(lm, ids[:place]).argmax().item() == ids[place] for place in range(start, len(ids))]
+        assert list(score.likeliest) == expected
+        found += sum(expected)
+    assert found >= 4
+
+
 def test_a_prefix_stays_as_it_was_encoded(llama) -> None:
     from october.language_models.prefix_cache import encode_prefix
 
@@ -77,7 +91,7 @@ def test_all_one_token_continuations_have_total_probability_one(llama) -> None:
     ids = prompt_ids(llama, "The capital of")
     hidden = llama.model.base_model(torch.tensor([ids])).last_hidden_state[:, -1]
     vocabulary = torch.arange(llama.model.config.vocab_size)
-    values = llama._head.log_probabilities(hidden.expand(len(vocabulary), -1), vocabulary)
+    values = llama._head.token_scores(hidden.expand(len(vocabulary), -1), vocabulary).log_probabilities
     assert values.exp().sum().item() == pytest.approx(1.0, abs=1e-5)
 
 
@@ -108,7 +122,7 @@ def test_soft_capped_logits_are_scored_as_the_model_makes_them() -> None:
     with torch.inference_mode():
         expected = torch.log_softmax(model(ids).logits[0].double(), dim=-1)
         hidden = model.base_model(ids).last_hidden_state[0]
-        values = OutputHead(model).log_probabilities(hidden, torch.tensor([7, 8, 9, 10]))
+        values = OutputHead(model).token_scores(hidden, torch.tensor([7, 8, 9, 10])).log_probabilities
     assert values.tolist() == pytest.approx([expected[i, 7 + i].item() for i in range(4)], abs=1e-5)
 
 

@@ -67,6 +67,8 @@ def test_scores_equal_the_local_model(served: ServedLM, engine: Engine, llama, c
     for ours, theirs in zip(served.score(PROMPTS, continuations), expected, strict=True):
         assert ours.log_probabilities == pytest.approx(theirs.log_probabilities, abs=1e-4)
         assert len(ours.tokens) == len(theirs.tokens)
+        assert ours.likeliest == theirs.likeliest
+        assert isinstance(ours.likeliest, tuple)
 
 
 def test_an_engine_without_echo_is_named(served: ServedLM, engine: Engine) -> None:
