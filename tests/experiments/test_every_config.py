@@ -30,7 +30,7 @@ def config_of(*overrides: str) -> configuration.Config:
 
 def with_data(names: list[str]) -> list[str]:
     """Those that read entities or questions, and not the model alone."""
-    return [name for name in names if configuration.composed([f"experiment={name}"]).data is not None]
+    return [name for name in names if "data" in configuration.composed([f"experiment={name}"])]
 
 
 @pytest.mark.parametrize("name", NAMES)
