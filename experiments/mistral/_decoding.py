@@ -33,7 +33,9 @@ class Reader:
 def decode_side_by_side(
     config: DecoderConfig, text: Sequence[int], positions: Sequence[int], num_steps: int, seed: int
 ) -> list[dict[str, dict[str, float]]]:
-    """Return for each position, by cache: its bytes, the median seconds of a step, and how far logits are apart.
+    """Return for each position, by cache: its bytes, the median seconds of a step, and its logits' largest difference.
+
+    The difference is from the full cache's logits, over the largest of those.
 
     Args:
         config: Of a random model, the same for all.
@@ -103,8 +105,9 @@ def _timed_steps(readers: dict[str, Reader], tokens: Sequence[int]) -> dict[str,
             started = time.perf_counter()
             logits[name] = reader.feed([token])
             seconds[name].append(time.perf_counter() - started)
+        expected = logits[FULL]
         for name, found in logits.items():
-            apart[name] = max(apart[name], float((found - logits[FULL]).abs().max()))
+            apart[name] = max(apart[name], float((found - expected).abs().max() / expected.abs().max()))
     return {
         name: {"bytes": reader.num_bytes(), "seconds": median(seconds[name]), "apart": apart[name]}
         for name, reader in readers.items()

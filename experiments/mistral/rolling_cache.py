@@ -27,7 +27,7 @@ from october.files import content_hash
 from october.reporting import Cell, Result, Row, new_figure, save_figure
 from october.run import Run
 
-Measured = dict[str, dict[str, float]]  # by cache: bytes, seconds of a step, largest difference of logits
+Measured = dict[str, dict[str, float]]  # by cache: bytes, seconds of a step, largest relative difference of logits
 LONG = 32_768  # tokens at which the paper compares
 
 
