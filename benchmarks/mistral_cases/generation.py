@@ -1,0 +1,108 @@
+"""Decoding against transformers' `generate`, both on the same full window and from the same token.
+
+Neither side writes the prompt: the same random keys and values are put into both caches. `generate` goes on from its
+cache, call after call, as the house's loop does. Its cache and its attention are the fastest of those that it has.
+"""
+
+import time
+from collections.abc import Callable
+
+import torch
+import transformers
+from torch import Tensor
+from transformers import MistralForCausalLM
+
+from mistral_cases.limits import greedy_steps, threads
+from mistral_cases.models import WINDOW, our_full_cache, our_model, peer_full_cache, peer_model
+from october.attention.mistral import quantize_
+from october.reporting.benchmarks import Case
+
+STEPS = 16  # of a timed call
+MOST_CALLS = 32  # of one cache, those that choose it included
+PEERS = [(cache, attention) for cache in ("dynamic", "static") for attention in ("sdpa", "eager")]
+BARS = {1: ">=1.2", 8: ">=1.5"}
+
+
+def generation_cases(divisor: int) -> list[Case]:
+    """Return the cases of both batches and dtypes, and those of int8 and int4 weights."""
+    window = WINDOW // divisor
+    cases = [generation_case(dtype, batch, window) for dtype in ("float32", "bfloat16") for batch in BARS]
+    return [*cases, *(quantized_case(weights, window, bar) for weights, bar in (("int8", ">=2.5"), ("int4", None)))]
+
+
+def generation_case(dtype: str, batch: int, window: int) -> Case:
+    """Return the case of one dtype and batch; tokens are the same in float32, in bfloat16 each side rounds its own."""
+    steps, (peer, settings) = ours(dtype, batch, window), fastest_peer(dtype, batch, window)
+    return Case(
+        name=f"{STEPS} greedy tokens, {dtype}, batch {batch}, W = {window:,} full: against transformers' generate",
+        ours=lambda: steps(STEPS),
+        peer=peer,
+        bar=BARS[batch],
+        unit="ms",
+        check=same_tokens if dtype == "float32" else None,
+        peer_settings=settings,
+    )
+
+
+def quantized_case(weights: str, window: int, bar: str | None) -> Case:
+    """Return the case of quantised weights at batch 1, against transformers in bfloat16."""
+    decoder = quantize_(our_model(window, "bfloat16"), weights)
+    steps, (peer, settings) = greedy_steps(decoder, our_full_cache(decoder, 1)), fastest_peer("bfloat16", 1, window)
+    return Case(
+        name=f"{STEPS} greedy tokens, {weights}, batch 1, W = {window:,} full: against transformers in bfloat16",
+        ours=lambda: steps(STEPS),
+        peer=peer,
+        bar=bar,
+        unit="ms",
+        peer_settings=settings,
+    )
+
+
+def ours(dtype: str, batch: int, window: int) -> Callable[[int], Tensor]:
+    """Return the house's greedy loop on a full cache."""
+    decoder = our_model(window, dtype)
+    return greedy_steps(decoder, our_full_cache(decoder, batch))
+
+
+def fastest_peer(dtype: str, batch: int, window: int) -> tuple[Callable[[], Tensor], str]:
+    """Return transformers' call with its fastest cache and attention, on a cache that is new, and its settings."""
+    seconds = {}
+    for cache, attention in PEERS:
+        call = peer_call(peer_model(window, dtype, attention), cache, batch)
+        call()
+        seconds[cache, attention] = min(timed(call) for _ in range(3))
+    cache, attention = min(seconds, key=seconds.__getitem__)
+    settings = f"transformers {transformers.__version__}, {cache} cache, {attention}: the fastest of four; {threads()}"
+    return peer_call(peer_model(window, dtype, attention), cache, batch), settings
+
+
+def peer_call(model: MistralForCausalLM, kind: str, batch: int) -> Callable[[], Tensor]:
+    """Return a function that lets `generate` write the next tokens after those of the last call."""
+    window = model.config.sliding_window
+    cache = peer_full_cache(model, kind, batch, window + MOST_CALLS * STEPS)
+    text = [torch.ones(batch, window + 1, dtype=torch.long)]  # the last one is not in the cache yet
+
+    def call() -> Tensor:
+        before = text[0].shape[1]
+        text[0] = model.generate(
+            text[0],
+            attention_mask=torch.ones_like(text[0]),
+            past_key_values=cache,
+            max_new_tokens=STEPS,
+            do_sample=False,
+        )
+        return text[0][:, before:]
+
+    return call
+
+
+def same_tokens(our_tokens: Tensor, their_tokens: Tensor) -> None:
+    """Check that both sides wrote the same."""
+    assert torch.equal(our_tokens, their_tokens), "greedy tokens differ from those of transformers"
+
+
+def timed(call: Callable[[], object]) -> float:
+    """Return how many seconds a call takes."""
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started

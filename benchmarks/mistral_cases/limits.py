@@ -1,0 +1,89 @@
+"""A decode step against its limit: what must be computed and read, with nothing between.
+
+    limit = every linear map of the very decoder, once, on an input that lies ready
+          + for each layer one read of its buffer: the heads of a group as the queries of one head, one fused kernel
+
+A step is from the last tokens to the next: embedding, all layers, norm, head, the likeliest token. Both run in this
+process on the same threads, in turn, on a cache whose window is full, so that the buffer rolls.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mistral_cases.models import our_full_cache, our_model
+from october.attention import Transformer
+from october.attention.mistral import RollingBufferCache
+from october.reporting.benchmarks import Case
+
+BARS = {"float32": "<=1.15", "bfloat16": "<=1.3"}
+BATCHES = (1, 8)
+WINDOWS = (256, 4096)
+STEPS = 16  # of a timed call
+
+
+def limit_cases(divisor: int) -> list[Case]:
+    """Return the cases of both dtypes, batches and windows."""
+    shapes = [(dtype, batch, window // divisor) for dtype in BARS for batch in BATCHES for window in WINDOWS]
+    return [limit_case(*shape) for shape in shapes]
+
+
+def limit_case(dtype: str, batch: int, window: int) -> Case:
+    """Return the case of one shape."""
+    decoder = our_model(window, dtype)
+    cache = our_full_cache(decoder, batch)
+    steps, limit = greedy_steps(decoder, cache), limit_of(decoder, cache)
+
+    def run_limit() -> None:
+        for _ in range(STEPS):
+            limit()
+
+    return Case(
+        name=f"{STEPS} decode steps, {dtype}, batch {batch}, W = {window:,} full: against their limit",
+        ours=lambda: steps(STEPS),
+        peer=run_limit,
+        bar=BARS[dtype],
+        unit="ms",
+        repeats=9,
+        peer_settings=f"its own packed linear maps, and one fused grouped read a layer; {threads()}",
+    )
+
+
+def greedy_steps(decoder: Transformer, cache: RollingBufferCache) -> Callable[[int], Tensor]:
+    """Return a function that goes on by so many tokens, each the likeliest, and returns them, [rows, steps]."""
+    last = [torch.ones(len(cache.lengths), dtype=torch.long)]
+
+    @torch.inference_mode()
+    def run(steps: int) -> Tensor:
+        written = []
+        for _ in range(steps):
+            last[0] = decoder.logits(decoder(last[0][:, None], cache=cache)[:, -1]).argmax(dim=-1)
+            written.append(last[0])
+        return torch.stack(written, dim=1)
+
+    return run
+
+
+def limit_of(decoder: Transformer, cache: RollingBufferCache) -> Callable[[], None]:
+    """Return a function that runs a step's linear maps and reads of the buffers, and nothing else."""
+    weight, config, rows = decoder.embedding.weight, decoder.config, len(cache.lengths)
+    linears = [module for module in decoder.modules() if isinstance(module, nn.Linear)]
+    inputs = [torch.randn(rows, 1, linear.in_features).to(weight.dtype) for linear in linears]
+    group = config.num_heads // config.num_kv_heads
+    query = torch.randn(rows, config.num_kv_heads, group, config.head_dim).to(weight.dtype)
+
+    @torch.inference_mode()
+    def run() -> None:
+        for linear, states in zip(linears, inputs, strict=True):
+            linear(states)
+        for key, value in zip(cache.keys, cache.values, strict=True):
+            functional.scaled_dot_product_attention(query, key, value, scale=config.scale)
+
+    return run
+
+
+def threads() -> str:
+    """Say with how many threads torch runs."""
+    return f"torch {torch.__version__}, {torch.get_num_threads()} threads"
