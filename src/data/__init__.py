@@ -7,6 +7,7 @@ from ..lazy import lazy_exports
 if TYPE_CHECKING:
     from .airports import Airports
     from .cities import UsCities, WorldCities
+    from .countries import Country, load_countries
     from .entities import CsvEntities, EntityHandle, EntitySet, load_csv
     from .land import coastline
     from .long_documents import wikipedia_documents, wikipedia_documents_fingerprint
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Airports",
+    "Country",
     "CsvEntities",
     "EntityHandle",
     "EntitySet",
@@ -28,6 +30,7 @@ __all__ = [
     "coastline",
     "find",
     "licence",
+    "load_countries",
     "load_csv",
     "verified",
     "wikipedia_documents",
@@ -36,6 +39,7 @@ __all__ = [
 
 _HOMES = {
     "Airports": "airports",
+    "Country": "countries",
     "CsvEntities": "entities",
     "EntityHandle": "entities",
     "EntitySet": "entities",
@@ -47,6 +51,7 @@ _HOMES = {
     "coastline": "land",
     "find": "offline",
     "licence": "offline",
+    "load_countries": "countries",
     "load_csv": "entities",
     "verified": "offline",
     "wikipedia_documents": "long_documents",

@@ -5,10 +5,24 @@ from typing import TYPE_CHECKING
 from ..lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from .harness import Benchmark, benchmark_values, harness_model
     from .intervals import Interval, bootstrap_interval, paired_bootstrap_interval, paired_t_interval, t_interval
 
-__all__ = ["Interval", "bootstrap_interval", "paired_bootstrap_interval", "paired_t_interval", "t_interval"]
+__all__ = [
+    "Benchmark",
+    "Interval",
+    "benchmark_values",
+    "bootstrap_interval",
+    "harness_model",
+    "paired_bootstrap_interval",
+    "paired_t_interval",
+    "t_interval",
+]
 
-_HOMES = dict.fromkeys(__all__, "intervals")
+_HOMES = {
+    **dict.fromkeys(("Benchmark", "benchmark_values", "harness_model"), "harness"),
+    **dict.fromkeys(("Interval", "bootstrap_interval", "paired_bootstrap_interval"), "intervals"),
+    **dict.fromkeys(("paired_t_interval", "t_interval"), "intervals"),
+}
 
 __getattr__ = lazy_exports(__name__, _HOMES)

@@ -1,0 +1,171 @@
+"""The engine measures our models as it measures its own."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from lm_eval.api.instance import Instance
+from lm_eval.models.huggingface import HFLM
+from tiny_tokenizers import byte_level, sentencepiece_like
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from october.errors import OctoberError
+from october.evaluation import Benchmark, benchmark_values, harness_model
+from october.language_models import LanguageModel, TransformersLM
+from october.language_models.base import Completion, Score
+
+QUESTIONS = [
+    {"question": "What is the capital of France?", "choices": ["Paris", "Tokyo", "the river"], "gold": 0},
+    {"question": "What is the capital of Japan?", "choices": ["Paris", "Tokyo", "naïve"], "gold": 1},
+    {"question": "where is the tower?", "choices": ["in the old town", "Japan", "12345"], "gold": 0},
+    {"question": "Action", "choices": ["search", "nothing found", "日本"], "gold": 2},
+]
+
+
+@pytest.fixture(scope="module", params=[sentencepiece_like, byte_level])
+def model(request):
+    tokenizer = request.param()
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        initializer_range=0.4,
+    )
+    torch.manual_seed(0)
+    return TransformersLM(LlamaForCausalLM(config).eval(), tokenizer)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A data set as the hub holds it."""
+    lines = [json.dumps(question) for question in QUESTIONS]
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+def task(kind, **changes):
+    """A task's configuration in the engine's own terms."""
+    common = {
+        "task": f"tiny_{kind}",
+        "dataset_path": "nobody/has-this",
+        "output_type": kind,
+        "training_split": "train",
+        "test_split": "test",
+        "doc_to_text": "Question: {{question}}\nAnswer:",
+    }
+    if kind == "multiple_choice":
+        common |= {"doc_to_choice": "choices", "doc_to_target": "gold", "metric_list": [{"metric": "acc"}]}
+    else:
+        exact = {"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}
+        common |= {"doc_to_target": "{{choices[gold]}}", "metric_list": [exact]}
+        common |= {"generation_kwargs": {"until": ["\n"], "max_gen_toks": 6, "do_sample": False}}
+    return {**common, **changes}
+
+
+def own(model, **settings):
+    """The engine's own adapter over the same model."""
+    return HFLM(pretrained=model.model, tokenizer=model.tokenizer, batch_size=2, **settings)
+
+
+@pytest.mark.parametrize("num_fewshot", [0, 2])
+def test_choices_are_scored_as_by_the_engine(model, folder, num_fewshot):
+    benchmark = Benchmark(task("multiple_choice"), "acc", num_fewshot)
+    ours = benchmark_values(model, benchmark, data_folder=folder)
+    assert ours == benchmark_values(own(model), benchmark, data_folder=folder)
+    assert len(ours) == len(QUESTIONS)
+    assert set(ours) <= {0.0, 1.0}
+    assert benchmark_values(model, benchmark, data_folder=folder, num_questions=3) == ours[:3]
+
+
+def test_likelihoods_and_greediness_equal_the_engine_s(model):
+    pairs = [(question["question"], f" {choice}") for question in QUESTIONS for choice in question["choices"]]
+    (written,) = model.generate(["The capital of"], max_new_tokens=1)
+    pairs += [("The capital of", written.text), ("", "The capital")]
+    requests = [Instance("loglikelihood", {}, pair, index) for index, pair in enumerate(pairs)]
+    ours, theirs = harness_model(model).loglikelihood(requests), own(model).loglikelihood(requests)
+    for (value, greedy), (their_value, their_greedy) in zip(ours, theirs, strict=True):
+        assert value == pytest.approx(their_value, abs=1e-4)
+        assert greedy == their_greedy
+
+
+def test_whole_texts_equal_the_engine_s(model):
+    texts = ["The capital of France is Paris.", "x"]
+    requests = [Instance("loglikelihood_rolling", {}, (text,), index) for index, text in enumerate(texts)]
+    ours = harness_model(model).loglikelihood_rolling(requests)
+    theirs = own(model, add_bos_token=False)  # or it would count the start token's own probability
+    assert ours == pytest.approx(theirs.loglikelihood_rolling(requests), abs=1e-4)
+
+
+def test_texts_are_generated_as_by_the_engine(model, folder):
+    benchmark = Benchmark(task("generate_until"), "exact_match", 1)
+    ours = benchmark_values(model, benchmark, data_folder=folder)
+    assert ours == benchmark_values(own(model), benchmark, data_folder=folder)
+    requests = [
+        Instance("generate_until", {}, (question["question"], {"until": until, "max_gen_toks": length}), index)
+        for index, question in enumerate(QUESTIONS)
+        for until, length in (([" "], 5), (["\n", "."], 9))
+    ]
+    assert harness_model(model).generate_until(requests) == own(model).generate_until(requests)
+
+
+class Perfect(LanguageModel):
+    """Finds every gold answer the likeliest, and writes it."""
+
+    def __init__(self):
+        self.gold = {question["question"]: question["choices"][question["gold"]] for question in QUESTIONS}
+
+    def _answer(self, prompt):
+        last = prompt.rpartition("Question: ")[2].removesuffix("\nAnswer:")
+        return f" {self.gold[last]}"
+
+    def generate(self, prompts, *, max_new_tokens, stop=(), temperature=0.0, top_p=1.0, seed=0):
+        return [Completion(self._answer(prompt).strip(), (), None, "stop", 1) for prompt in prompts]
+
+    def score(self, prompts, continuations):
+        pairs = zip(prompts, continuations, strict=True)
+        return [Score(("x",), (1,), (0.0 if self._answer(p) == c else -5.0,)) for p, c in pairs]
+
+
+@pytest.mark.parametrize(("kind", "metric"), [("multiple_choice", "acc"), ("generate_until", "exact_match")])
+def test_right_answers_count(folder, kind, metric):
+    benchmark = Benchmark(task(kind), metric, 2)
+    assert benchmark_values(Perfect(), benchmark, data_folder=folder) == [1.0] * len(QUESTIONS)
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "message"),
+    [
+        (Benchmark("no_such_task", "acc"), "benchmark no_such_task: the engine cannot run it"),
+        (Benchmark(task("multiple_choice"), "speed"), "metric=speed: must be one of acc"),
+        (Benchmark(task("multiple_choice"), "acc", filter="first"), "filter=first: must be one of none"),
+        (Benchmark("humaneval", "pass@1", runs_code=True), "runs programs that the model writes: give allow_code"),
+    ],
+)
+def test_what_cannot_be_measured_is_one_line(folder, benchmark, message):
+    data = folder if isinstance(benchmark.task, dict) else None
+    with pytest.raises(OctoberError, match=message):
+        benchmark_values(Perfect(), benchmark, data_folder=data)
+
+
+def test_a_missing_folder_and_an_unknown_setting_are_named(tmp_path):
+    with pytest.raises(OctoberError, match=r"data_folder=.*nowhere: no such folder"):
+        benchmark_values(Perfect(), Benchmark("arc_easy", "acc"), data_folder=tmp_path / "nowhere")
+    request = Instance("generate_until", {}, ("x", {"num_beams": 4}), 0)
+    with pytest.raises(OctoberError, match="num_beams=4: must be one of"):
+        harness_model(Perfect()).generate_until([request])
+
+
+def test_without_the_engine_the_extra_is_named():
+    script = "import sys; sys.modules['lm_eval'] = None; from october.evaluation import harness_model; harness_model(1)"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert "pip install 'october[eval]'" in result.stderr.splitlines()[-1]
