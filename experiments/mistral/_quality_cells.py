@@ -26,7 +26,9 @@ def difference_cell(ours: Scores, theirs: Scores, unit: str | None = None) -> Ce
 def perplexity_cell(losses: Scores) -> Cell:
     """Return the perplexity of documents of equal length from their mean losses (nats), interval over documents."""
     mean = t_interval(losses)
-    high = math.exp(mean.high) if mean.high < LARGEST_LOSS else math.inf  # from one or two documents
+    if mean.n == 1:
+        return Cell(value=math.exp(mean.value), n=1)
+    high = math.exp(mean.high) if mean.high < LARGEST_LOSS else math.inf  # from two documents
     return Cell(value=math.exp(mean.value), n=mean.n, interval=(math.exp(mean.low), high))
 
 

@@ -177,7 +177,7 @@ def span_evidence(right: Mapping[Span, Sequence[np.ndarray]]) -> dict[str, Cell]
         return {}
     runs = [(span, each) for span, seeds in right.items() for each in seeds]
     return {
-        "accuracy at k (W - 1)": share_cell(np.concatenate([each[:, span.reach] for span, each in runs])),
+        "accuracy at k (W - 1) tokens": share_cell(np.concatenate([each[:, span.reach] for span, each in runs])),
         "accuracy beyond k (W - 1), over a guess": share_cell(
             np.concatenate([each[:, span.reach + 1 :].mean(axis=1) for span, each in runs]), less=GUESS
         ),
