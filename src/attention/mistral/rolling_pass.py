@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..causal_attention import PlacedQueries, full_attention
-from ..ring_attention import blockwise_attention
+from ..ring_attention import blockwise_attention, continued_attention
 from .slots import before, write
 
 
@@ -130,11 +130,15 @@ class _InPlace(Read):
     def __init__(self, current: Pass, window: int | None, num_slots: int) -> None:
         super().__init__(current, window, num_slots)
         self._stored = max(current.ends)
-        self._queries = PlacedQueries(current.starts, current.num_tokens, self._stored, current.device)
+        self._queries: PlacedQueries | None = None  # where rows go on from one position there is no need of a mask
+        if _common(current.starts) is None or self._stored < current.starts[0] + current.num_tokens:
+            self._queries = PlacedQueries(current.starts, current.num_tokens, self._stored, current.device)
 
     def attend(self, query: Tensor, new: tuple[Tensor, Tensor], buffers: tuple[Tensor, Tensor], scale: float) -> Tensor:
         self._store(new, buffers)
         keys, values = (buffer[:, :, : self._stored] for buffer in buffers)
+        if self._queries is None:
+            return continued_attention(query, keys, values, sliding_window=self.window, scale=scale)
         return self._queries.attend(query, keys, values, sliding_window=self.window, scale=scale)
 
 
@@ -142,30 +146,31 @@ class _Rolling(Read):
     """A chunk of a text that is longer than the window.
 
     The last tokens of each row are copied in the order of their positions, the chunk after them; the chunk stands in
-    the same columns in all rows, so that one band is the mask of all that have a whole window before it.
+    the same columns in all rows, so that one band serves all that have a whole window before it.
     """
 
     def __init__(self, current: Pass, window: int | None, num_slots: int) -> None:
         super().__init__(current, window, num_slots)
         earlier = min(num_slots - 1, max(current.starts))
         self._earlier, self._start = earlier, _common(current.starts)
-        segment_ids = None
+        self._queries: PlacedQueries | None = None
         if self._start is None:
             starts = torch.tensor(current.starts, device=current.device)[:, None]
             # a row with fewer tokens has none at its first columns; they show slots that hold zeros
             self._slots = (starts + torch.arange(-earlier, 0, device=current.device)) % num_slots
             if min(current.starts) < earlier:
-                columns = torch.arange(earlier + current.num_tokens, device=current.device)
-                segment_ids = (columns >= earlier - starts).long()
-        self._queries = PlacedQueries(
-            [earlier], current.num_tokens, earlier + current.num_tokens, current.device, segment_ids
-        )
+                columns = earlier + current.num_tokens
+                segment_ids = (torch.arange(columns, device=current.device) >= earlier - starts).long()
+                self._queries = PlacedQueries([earlier], current.num_tokens, columns, current.device, segment_ids)
 
     def attend(self, query: Tensor, new: tuple[Tensor, Tensor], buffers: tuple[Tensor, Tensor], scale: float) -> Tensor:
         keys, values = (
             torch.cat([*self._before(buffer), tokens], dim=2) for buffer, tokens in zip(buffers, new, strict=True)
         )
-        output = self._queries.attend(query, keys, values, sliding_window=self.window, scale=scale)
+        if self._queries is None:
+            output = continued_attention(query, keys, values, sliding_window=self.window, scale=scale)
+        else:
+            output = self._queries.attend(query, keys, values, sliding_window=self.window, scale=scale)
         self._store(new, buffers)
         return output
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .all_reduce_merge import merge_over
     from .batch import shard_batch
     from .blockwise import BlockwiseAttention, BlockwiseFeedForward, blockwise_attention
+    from .continued import continued_attention
     from .generation import ring_generate
     from .hugging_face import RingContext, ring_context
     from .interconnect import (
@@ -68,6 +69,7 @@ __all__ = [
     "TrainingShard",
     "attended_pairs",
     "blockwise_attention",
+    "continued_attention",
     "devices_needed",
     "estimate_step",
     "hop_cost",
@@ -111,6 +113,7 @@ _HOMES = {
     "BlockwiseAttention": "blockwise",
     "BlockwiseFeedForward": "blockwise",
     "blockwise_attention": "blockwise",
+    "continued_attention": "continued",
     "ring_generate": "generation",
     "RingContext": "hugging_face",
     "ring_context": "hugging_face",
