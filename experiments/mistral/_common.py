@@ -4,14 +4,17 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from statistics import median
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field, PositiveInt
 
 from october.attention import DecoderConfig, Transformer
+from october.errors import OctoberError
 from october.evaluation import t_interval
 from october.reporting import Cell
 
+Sizes = Annotated[list[PositiveInt], Field(min_length=1)]
 VOCABULARY = 32_000
 MEBIBYTE = 1 << 20
 MISTRAL_7B = DecoderConfig(  # Table 1
@@ -41,7 +44,13 @@ def over_seeds(values: Sequence[float], unit: str | None = None) -> Cell:
 def small_mistral(
     hidden_size: int, num_layers: int, num_heads: int, num_kv_heads: int, window: int | None, max_positions: int
 ) -> DecoderConfig:
-    """Return a shape like Mistral's: heads as wide as they must be, a feed-forward network 3.5 times as wide."""
+    """Return a shape like Mistral's: heads as wide as they must be, a feed-forward network 3.5 times as wide.
+
+    Raises:
+        OctoberError: `num_heads` does not divide `hidden_size`; or as `DecoderConfig`.
+    """
+    if hidden_size % num_heads:
+        raise OctoberError(f"hidden_size={hidden_size}: must be a multiple of num_heads={num_heads}")
     return DecoderConfig(
         vocab_size=VOCABULARY,
         hidden_size=hidden_size,

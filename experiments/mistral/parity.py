@@ -20,7 +20,7 @@ from october.experiments.mistral._beside_transformers import (
     pretrained,
     random_models,
 )
-from october.experiments.mistral._common import exact
+from october.experiments.mistral._common import Sizes, exact
 from october.files import content_hash
 from october.language_models import ModelHandle
 from october.reporting import Cell, Result, Row
@@ -33,12 +33,12 @@ Key = tuple[str, int]  # a dtype, and query heads to a key head
 def parity(
     model: ModelHandle,
     window: PositiveInt,
-    lengths: list[PositiveInt],
+    lengths: Sizes,
     group_sizes: list[Literal[1, 2, 4, 8]],
     dtypes: list[DType],
     num_new_tokens: PositiveInt,
     document_length: PositiveInt,
-    document_chunks: list[PositiveInt],
+    document_chunks: Sizes,
     document_dtypes: list[DType],
     seeds: list[int],
     run: Run,
@@ -66,16 +66,6 @@ def parity(
         raise OctoberError(f"model {model.name}: an encoder generates no text; choose a causal_lm")
     if not all(0 <= seed < documents for seed in seeds):
         raise OctoberError(f"seeds={seeds}: each chooses one of {documents} held-out documents, from 0 on")
-    keys = list(itertools.product(dtypes, group_sizes))
-    random = {
-        key: [
-            run.once(
-                f"{key[0]}, {key[1]} to 1, seed {seed}", random_models, *key, window, lengths, num_new_tokens, seed
-            )
-            for seed in seeds
-        ]
-        for key in run.progress(keys, "random models")
-    }
     read = {
         dtype: [
             run.once(
@@ -86,6 +76,16 @@ def parity(
             for seed in run.progress(seeds, f"documents in {dtype}")
         ]
         for dtype in document_dtypes
+    }
+    keys = list(itertools.product(dtypes, group_sizes))
+    random = {
+        key: [
+            run.once(
+                f"{key[0]}, {key[1]} to 1, seed {seed}", random_models, *key, window, lengths, num_new_tokens, seed
+            )
+            for seed in seeds
+        ]
+        for key in run.progress(keys, "random models")
     }
     rows = [heads_row(key, found) for key, found in random.items()]
     rows += [chunk_row(name, random) for name in chunk_sizes(window)]

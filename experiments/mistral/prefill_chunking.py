@@ -4,7 +4,9 @@ Counted are live tensors in float32 during the pre-fill, the cache included and 
 layers, W slots, K numbers in a token's keys, c tokens in a chunk, and widths h of the model, f of its feed-forward
 network and d of a head:
 
-    4 (2 L W K + c (4 h + 3 f + d)) + c (W + c)      cache, states of the chunk where they are widest, its mask
+    4 (2 L W K + c (4 h + 3 f + d))      cache, and the states of a chunk where they are widest, in its feed-forward
+
+A chunk far smaller than the window needs a little more: then the copy of the window's keys in order is the widest.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,6 +23,7 @@ from october.attention.ring_attention import TensorMemory
 from october.errors import OctoberError
 from october.experiments.mistral._common import (
     MEBIBYTE,
+    Sizes,
     exact,
     over_seeds,
     random_decoder,
@@ -38,7 +41,7 @@ WIDE = 2.0  # factor on a random decoder's weights: the likeliest token then sta
 
 def prefill_chunking(
     prompt_length: PositiveInt,
-    chunk_sizes: list[PositiveInt],
+    chunk_sizes: Sizes,
     window: PositiveInt,
     hidden_size: PositiveInt,
     num_heads: PositiveInt,
@@ -65,10 +68,8 @@ def prefill_chunking(
         run: The run.
 
     Raises:
-        OctoberError: A chunk is larger than the prompt, or `num_heads` does not divide `hidden_size`.
+        OctoberError: A chunk is larger than the prompt; or heads do not fit the width, or one another.
     """
-    if hidden_size % num_heads:
-        raise OctoberError(f"hidden_size={hidden_size}: must be a multiple of num_heads={num_heads}")
     if max(chunk_sizes) > prompt_length:
         raise OctoberError(f"chunk_sizes={chunk_sizes}: each must be from 1 to prompt_length={prompt_length}")
     length = prompt_length + num_new_tokens
@@ -164,13 +165,11 @@ def decoder_of(config: DecoderConfig, seed: int) -> Transformer:
 
 
 def formula_bytes(config: DecoderConfig, prompt_length: int, chunk_size: int) -> int:
-    """Return this module's formula; without a whole window before it, a chunk sees what there is."""
+    """Return this module's formula."""
     slots = min(config.sliding_windows[0] or prompt_length, prompt_length)
     cache = 2 * config.num_layers * slots * config.num_kv_heads * config.head_dim
     widths = 4 * config.hidden_size + 3 * config.intermediate_size + config.head_dim
-    earlier = min(slots, prompt_length - chunk_size)
-    mask = chunk_size * (earlier + chunk_size) if earlier > 0 else 0
-    return FLOAT32 * (cache + chunk_size * widths) + mask
+    return FLOAT32 * (cache + chunk_size * widths)
 
 
 def chunk_row(
@@ -233,7 +232,7 @@ def draw(
     sizes = list(peaks)
     memory.plot(sizes, [peaks[size]["peak"] / MEBIBYTE for size in sizes], "o", label="most bytes alive")
     formula = [formula_bytes(config, prompt_length, size) / MEBIBYTE for size in sizes]
-    memory.plot(sizes, formula, "--", color="0.4", label="cache, chunk and mask by formula")
+    memory.plot(sizes, formula, "--", color="0.4", label="cache and chunk by formula")
     for size, found in by_size.items():
         seconds.plot([size] * len(found), [each["seconds"] for each in found], "o", color="C0")
     memory.set(xscale="log", yscale="log", xlabel="chunk (tokens; last: the whole prompt)", ylabel="MiB")

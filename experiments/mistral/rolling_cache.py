@@ -17,6 +17,7 @@ from october.errors import OctoberError
 from october.experiments.mistral._common import (
     MEBIBYTE,
     MISTRAL_7B,
+    Sizes,
     exact,
     over_seeds,
     random_text,
@@ -33,7 +34,7 @@ LONG = 32_768  # tokens at which the paper compares
 
 def rolling_cache(
     window: PositiveInt,
-    positions: list[PositiveInt],
+    positions: Sizes,
     hidden_size: PositiveInt,
     num_heads: PositiveInt,
     num_kv_heads: PositiveInt,
@@ -56,10 +57,8 @@ def rolling_cache(
         run: The run.
 
     Raises:
-        OctoberError: `num_heads` does not divide `hidden_size`, or positions are not more than the steps apart.
+        OctoberError: Heads that do not fit the width, or one another; or positions are not more than the steps apart.
     """
-    if hidden_size % num_heads:
-        raise OctoberError(f"hidden_size={hidden_size}: must be a multiple of num_heads={num_heads}")
     if any(later - earlier <= num_steps for earlier, later in pairwise(positions)):
         raise OctoberError(f"positions={positions}: each must be more than num_steps={num_steps} after the one before")
     length = positions[-1] + num_steps

@@ -18,9 +18,9 @@ from october.attention.mistral import RollingBufferCache
 from october.attention.ring_attention import blockwise_attention
 from october.attention.ring_attention.layouts import Run as Positions
 from october.attention.ring_attention.tiles import Mask
-from october.errors import OctoberError
 from october.experiments.mistral._common import (
     MISTRAL_7B,
+    Sizes,
     exact,
     over_seeds,
     random_decoder,
@@ -45,14 +45,14 @@ WIDE = 8.0  # factor on a random decoder's weights: attention then is far from u
 
 
 def sliding_window(
-    lengths: list[PositiveInt],
+    lengths: Sizes,
     window: PositiveInt,
     hidden_size: PositiveInt,
     num_heads: PositiveInt,
     num_kv_heads: PositiveInt,
     num_layers: PositiveInt,
-    reach_windows: list[PositiveInt],
-    reach_layers: list[PositiveInt],
+    reach_windows: Sizes,
+    reach_layers: Sizes,
     tries: PositiveInt,
     seeds: list[int],
     run: Run,
@@ -73,10 +73,8 @@ def sliding_window(
         run: The run.
 
     Raises:
-        OctoberError: `num_heads` does not divide `hidden_size`.
+        OctoberError: Heads that do not fit the width, or one another.
     """
-    if hidden_size % num_heads:
-        raise OctoberError(f"hidden_size={hidden_size}: must be a multiple of num_heads={num_heads}")
     config = small_mistral(hidden_size, num_layers, num_heads, num_kv_heads, window, max(lengths))
     seconds = {
         length: [run.once(f"{length} tokens, seed {seed}", timed, config, length, seed, tries) for seed in seeds]
