@@ -5,7 +5,8 @@ Coordinates j and j + D/2 of a head of width D form a pair, which is turned by t
     x'_j       = x_j cos(p ω_j) - x_{j+D/2} sin(p ω_j)          ω_j = θ^(-2j/D),  0 <= j < D/2
     x'_{j+D/2} = x_{j+D/2} cos(p ω_j) + x_j sin(p ω_j)
 
-The product of a turned query and a turned key depends on the difference of their positions only.
+The product of a turned query and a turned key depends on the difference of their positions only. Both lines are one,
+x cos + roll(x) sin, where the roll by D/2 brings each coordinate's partner and the sine of the first half is negative.
 """
 
 import math
@@ -19,10 +20,13 @@ from .decoder_config import RopeScaling
 
 
 class Rotation(NamedTuple):
-    """Cosines and sines of every token's angles, to be used for all heads and layers with the same frequencies."""
+    """Cosines and sines of every token's angles, to be used for all heads and layers with the same frequencies.
 
-    cosine: Float[torch.Tensor, "batch 1 sequence half_head_dim"]
-    sine: Float[torch.Tensor, "batch 1 sequence half_head_dim"]
+    Both stand for each coordinate of a pair; the first one's sine is negative.
+    """
+
+    cosine: Float[torch.Tensor, "batch 1 sequence head_dim"]
+    sine: Float[torch.Tensor, "batch 1 sequence head_dim"]
 
 
 def rotation(
@@ -39,15 +43,15 @@ def rotation(
     precise = torch.float32 if positions.device.type == "mps" else torch.float64  # mps has no float64
     frequencies = inverse_frequencies(head_dim, base, scaling).to(positions.device, precise)
     angles = positions[:, None, :, None].to(precise) * frequencies
-    return Rotation(angles.cos().to(dtype), angles.sin().to(dtype))
+    cosine, sine = angles.cos().to(dtype), angles.sin().to(dtype)
+    return Rotation(torch.cat((cosine, cosine), dim=-1), torch.cat((-sine, sine), dim=-1))
 
 
 def rotate(
     heads: Float[torch.Tensor, "batch heads sequence head_dim"], by: Rotation
 ) -> Float[torch.Tensor, "batch heads sequence head_dim"]:
     """Turn the pairs of coordinates of queries or keys."""
-    first, second = heads.chunk(2, dim=-1)
-    return torch.cat((first * by.cosine - second * by.sine, second * by.cosine + first * by.sine), dim=-1)
+    return torch.addcmul(heads * by.cosine, heads.roll(heads.shape[-1] // 2, -1), by.sine)
 
 
 @cache

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import nn
 
-from ..rotary import Rotation
+from ..rotary import Rotation, rotate
 from ..transformer import Attend, DecoderLayer, FeedForward, RMSNorm, SelfAttention, Transformer
 
 
@@ -42,8 +42,6 @@ def pack_layer_(layer: DecoderLayer) -> DecoderLayer:
 class PackedSelfAttention(nn.Module):
     """A `SelfAttention` with one product for queries, keys and values."""
 
-    sign: torch.Tensor
-
     def __init__(self, attention: SelfAttention) -> None:
         super().__init__()
         self.head_dim = attention.head_dim
@@ -54,8 +52,6 @@ class PackedSelfAttention(nn.Module):
         self.output = attention.output
         self.heads_norm = self._joined_norm(attention.query_norm, attention.key_norm)
         self.post_norm = _norm_for_inference(attention.post_norm)
-        sign = torch.tensor([[-1.0], [1.0]], dtype=attention.output.weight.dtype, device=attention.output.weight.device)
-        self.register_buffer("sign", sign, persistent=False)
 
     def forward(
         self, hidden: Float[torch.Tensor, "batch sequence hidden_size"], by: Rotation, attend: Attend
@@ -64,18 +60,10 @@ class PackedSelfAttention(nn.Module):
         projected = self.query_key_value(self.norm(hidden))
         rotated_heads = self.num_heads + self.num_kv_heads
         heads = projected.view(*hidden.shape[:2], rotated_heads + self.num_kv_heads, self.head_dim).transpose(1, 2)
-        rotated = self._rotate(self.heads_norm(heads[:, :rotated_heads]), by)
+        rotated = rotate(self.heads_norm(heads[:, :rotated_heads]), by)
         mixed = attend(rotated[:, : self.num_heads], rotated[:, self.num_heads :], heads[:, rotated_heads:])
         result: torch.Tensor = self.post_norm(self.output(mixed.transpose(1, 2).flatten(2)))
         return result
-
-    def _rotate(
-        self, heads: Float[torch.Tensor, "batch heads sequence head_dim"], by: Rotation
-    ) -> Float[torch.Tensor, "batch heads sequence head_dim"]:
-        """Turn the pairs (x, y), which lie half a head apart, into (x cos - y sin, y cos + x sin)."""
-        pairs = heads.reshape(*heads.shape[:-1], 2, heads.shape[-1] // 2)
-        cosine, signed_sine = by.cosine.unsqueeze(-2), by.sine.unsqueeze(-2) * self.sign
-        return torch.mul(pairs, cosine).addcmul_(pairs.flip(-2), signed_sine).flatten(-2)
 
     def _joined_norm(self, query_norm: nn.Module, key_norm: nn.Module) -> nn.Module:
         if not isinstance(query_norm, RMSNorm) or not isinstance(key_norm, RMSNorm):
@@ -107,24 +95,26 @@ class PackedFeedForward(nn.Module):
 class InferenceNorm(nn.Module):
     """An `RMSNorm` of fewer operations: torch's is made of more than ten on a CPU, casts not counted.
 
+        x / sqrt(mean(x²) + ε) = sqrt(n) x / sqrt(|x|² + n ε)          n the width; sqrt(n) is put into the weight
+
     Args:
         weight: In float32 at least, the offset included; broadcast over what is normalised.
         epsilon: Added to the mean square.
     """
 
     weight: torch.Tensor
-    epsilon: torch.Tensor
+    shortest: torch.Tensor
 
     def __init__(self, weight: Float[torch.Tensor, "*heads width"], epsilon: float) -> None:
         super().__init__()
-        self.register_buffer("weight", weight)
-        self.register_buffer("epsilon", weight.new_tensor(epsilon), persistent=False)
+        width = weight.shape[-1]
+        self.register_buffer("weight", weight * width**0.5)
+        self.register_buffer("shortest", weight.new_tensor((width * epsilon) ** 0.5), persistent=False)
 
     def forward(self, hidden: Float[torch.Tensor, "*places width"]) -> Float[torch.Tensor, "*places width"]:
         """Return the normalised states in their own dtype."""
         norm = torch.linalg.vector_norm(hidden, dim=-1, keepdim=True, dtype=self.weight.dtype)
-        inverse = torch.addcmul(self.epsilon, norm, norm, value=1 / hidden.shape[-1]).rsqrt_()
-        return (hidden * inverse).mul_(self.weight).to(hidden.dtype)
+        return (hidden / norm.hypot_(self.shortest)).mul_(self.weight).to(hidden.dtype)
 
 
 def _norm_for_inference(module: nn.Module) -> nn.Module:

@@ -187,7 +187,9 @@ class _Writer:
     def __init__(self, current: Pass, num_slots: int) -> None:
         self._start = _common(current.starts) if min(current.new) == current.num_tokens else None
         if self._start is not None:
-            self._only_slot = self._start % num_slots if current.num_tokens == 1 else None
+            self._only_slot: Tensor | None = None
+            if current.num_tokens == 1:
+                self._only_slot = torch.tensor([self._start % num_slots], device=current.device)
             return
         tokens = torch.arange(current.num_tokens)
         new = torch.tensor(current.new)[:, None]
@@ -204,7 +206,7 @@ class _Writer:
         elif self._only_slot is None:
             write(buffer, new, self._start)
         else:
-            buffer.select(2, self._only_slot).copy_(new.select(2, 0))  # the least calls, in every layer of every step
+            buffer.index_copy_(2, self._only_slot, new)  # one call, in every layer of every step
 
 
 def _common(numbers: Sequence[int]) -> int | None:

@@ -59,10 +59,10 @@ def test_bfloat16_is_as_near_to_float32_as_unpacked():
 @torch.inference_mode()
 def test_norms_of_small_large_and_zero_states():
     config = DecoderConfig(5, 8, 8, 1, 1, 1, 8, norm_epsilon=1e-5, norm_offset=1.0)
-    norm = Transformer(config).norm
+    decoder = Transformer(config)
+    norm = decoder.norm
     norm.weight.copy_(torch.linspace(-1, 1, 8))
-    packed = pack_(copy.deepcopy(Transformer(config))).norm
-    packed.weight.copy_(norm.weight + 1)
+    packed = pack_(copy.deepcopy(decoder)).norm
     for size in (0.0, 1e-6, 1e-3, 1.0, 1e15):
         states = size * torch.randn(3, 2, 8, generator=torch.Generator().manual_seed(1))
         assert torch.allclose(packed(states), norm(states), rtol=1e-5, atol=0)
