@@ -6,7 +6,7 @@ comes back is one number for each question, so that intervals and paired compari
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,6 +33,7 @@ class Benchmark:
         num_fewshot: Examples before each question; None leaves it to the task.
         filter: The engine's name of what extracts the answer; the task's first if None.
         runs_code: Whether it runs the programs that a model writes, as HumanEval and MBPP do.
+        changes: Settings in place of the task's own.
     """
 
     task: str | TaskConfig
@@ -40,6 +41,7 @@ class Benchmark:
     num_fewshot: int | None = None
     filter: str | None = None
     runs_code: bool = False
+    changes: TaskConfig = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -129,20 +131,21 @@ def _task_manager(*, include_defaults: bool) -> Any:
 
 @contextmanager
 def _task(benchmark: Benchmark, data_folder: str | Path | None) -> Iterator[str | dict[str, Any]]:
-    """Yield what the engine loads; a named task whose data are a folder is a file that changes its data set."""
-    if data_folder is None:
-        yield benchmark.task if isinstance(benchmark.task, str) else dict(benchmark.task)
-        return
-    if not Path(data_folder).is_dir():
-        raise OctoberError(f"data_folder={data_folder}: no such folder")
-    changed = {"dataset_path": str(Path(data_folder).resolve())}
+    """Yield what the engine loads; a named task with changes is a file that says them."""
+    changes = dict(benchmark.changes)
+    if data_folder is not None:
+        if not Path(data_folder).is_dir():
+            raise OctoberError(f"data_folder={data_folder}: no such folder")
+        changes["dataset_path"] = str(Path(data_folder).resolve())
     if not isinstance(benchmark.task, str):
-        yield {**benchmark.task, **changed}
-        return
-    with TemporaryDirectory() as scratch:
-        path = Path(scratch) / "group.yaml"
-        path.write_text(yaml.safe_dump({"group": "october", "task": [{"task": benchmark.task, **changed}]}))
-        yield str(path)
+        yield {**benchmark.task, **changes}
+    elif not changes:
+        yield benchmark.task
+    else:
+        with TemporaryDirectory() as scratch:
+            path = Path(scratch) / "group.yaml"
+            path.write_text(yaml.safe_dump({"group": "october", "task": [{"task": benchmark.task, **changes}]}))
+            yield str(path)
 
 
 def _values(benchmark: Benchmark, samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[float]:
