@@ -46,7 +46,7 @@ def load_decoder(
             or the weights contradict the config.
     """
     folder = Path(path)
-    decoder = _empty(config_from_hugging_face(_read_config(folder)), attention)
+    decoder = _empty(read_config(folder), attention)
     places = _places(decoder)
     missing, copied_head = dict.fromkeys(places), None
     for name, tensor in _tensors(folder):
@@ -65,6 +65,15 @@ def load_decoder(
         raise OctoberError(f"{folder}: the config says tie_word_embeddings, but {_HEAD} is not {_EMBEDDING}")
     _tie(decoder)
     return decoder.eval()
+
+
+def read_config(folder: Path) -> DecoderConfig:
+    """Return the decoder's config that a folder's `config.json` describes.
+
+    Raises:
+        OctoberError: It is missing, damaged, or describes a model that the decoder does not know.
+    """
+    return config_from_hugging_face(_read_config(folder))
 
 
 def decoder_from(model: Any, attention: Attention = full_attention) -> Transformer:

@@ -36,7 +36,8 @@ class RollingCache(Cache):
             and otherwise doubled as they fill.
 
     Raises:
-        OctoberError: A layer of another kind, a mask that is not [batch, prompt], or `max_length` below 1.
+        OctoberError: A layer of another kind, a window below 1, a mask that is not [batch, prompt], or `max_length`
+            below 1.
     """
 
     def __init__(
@@ -54,6 +55,9 @@ class RollingCache(Cache):
             raise OctoberError(f"layer of type {unknown[0]}: a rolling cache takes {' and '.join(_LAYER_TYPES)}")
         known, text_from = (0, 0) if attention_mask is None else _padding(attention_mask)
         windows = [option.get("sliding_window") for option in options]
+        too_small = [window for window in windows if window is not None and window < 1]
+        if too_small:
+            raise OctoberError(f"sliding_window={too_small[0]}: must be at least 1, or None")
         super().__init__(layers=[RollingLayer(window, known, text_from, max_length or 1) for window in windows])
 
     def memory_bytes(self) -> int:

@@ -14,7 +14,7 @@ from ...language_models.handles import Device
 from ...language_models.places import model_folder
 from ...language_models.text_stream import TextStream
 from ..cache import RowCache
-from ..checkpoints import load_decoder
+from ..checkpoints import load_decoder, read_config
 from ..chunked_prefill import PREFILL_CHUNK
 from ..language_model import DecoderLM, check_token_bounds
 from ..transformer import DecoderLayer, Transformer
@@ -91,6 +91,7 @@ class MistralModel(DecoderLM):
         place = chosen_device(device)
         dtype = _dtype(weights, place)
         folder = model_folder(str(path), revision)
+        read_config(folder)  # before the tokenizer, whose loader reads it too and would be blamed for its faults
         tokenizer = _tokenizer(folder)
         decoder = pack_(load_decoder(folder, dtype, place, finish_layer=_finisher(weights)))
         if weights in get_args(QuantizedKind):

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_decoders import LargestTensor, hugging_face_model, one_thread  # noqa: F401
 from tiny_mistral import mistral, texts_of
-from transformers import DynamicCache, LlamaConfig
+from transformers import DynamicCache, LlamaConfig, MistralConfig
 
 from october.attention.mistral import RollingCache
 from october.errors import OctoberError
@@ -166,5 +166,8 @@ def test_mistakes_are_named():
         RollingCache(model.config, torch.ones(3))
     with pytest.raises(OctoberError, match="max_length=0"):
         RollingCache(model.config, max_length=0)
+    for window in (0, -1):
+        with pytest.raises(OctoberError, match=f"sliding_window={window}: must be at least 1, or None"):
+            RollingCache(MistralConfig(sliding_window=window))
     with pytest.raises(OctoberError, match="layer of type chunked_attention"):
         RollingCache(LlamaConfig(num_hidden_layers=1, layer_types=["chunked_attention"], attention_chunk_size=4))

@@ -227,8 +227,21 @@ def test_damaged_weights_are_named(stored, tmp_path):
         MistralModel.load(folder)
     save_file(weights, shards[1])
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "sliding_window": 0}))
-    with pytest.raises(OctoberError, match="sliding_windows=0: must be a whole number, at least 1"):
+    for change, message in [
+        ({"sliding_window": 0}, "sliding_windows=0: must be a whole number, at least 1"),
+        ({"sliding_window": "many"}, r"config.json: .*sliding_window"),
+        ({"num_key_value_heads": 3}, "num_heads=8: must be a multiple of num_kv_heads=3"),
+        ({"num_hidden_layers": 2}, r"tensor model.layers.2.\S+ is not one of a 2-layer decoder"),
+        ({"num_hidden_layers": 4}, r"the weights lack 9 tensors, model.layers.3.self_attn.q_proj.weight first"),
+        ({"hidden_size": 16}, r"tensor \S+ has shape .*, the config says"),
+        ({"model_type": "mixtral"}, "model_type=mixtral: the decoder knows"),
+    ]:
+        (folder / "config.json").write_text(json.dumps({**config, **change}))
+        with pytest.raises(OctoberError, match=message) as caught:
+            MistralModel.load(folder)
+        assert "\n" not in str(caught.value)
+    (folder / "config.json").write_text("{")
+    with pytest.raises(OctoberError, match=r"copy/config.json: cannot be read"):
         MistralModel.load(folder)
 
 
