@@ -18,7 +18,11 @@ from october.attention.ring_attention.work_balance import attended_pairs
 from october.experiments.ring_attention._ring_common import drawn
 from october.reporting.benchmarks import Measured
 
-FUSED_KERNEL = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
+# the operations that compute attention, with the place of `is_causal` among their arguments
+FUSED = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default: 4,
+    torch.ops.aten.scaled_dot_product_attention.default: 5,
+}
 FLOAT = 4  # bytes
 
 
@@ -85,27 +89,21 @@ def pair_cases(divisor: int) -> list[Measured]:
     """Return the pairs of query and key that the kernels are asked for in a pre-fill, against the formulae."""
     length, window = ATTENTION_LENGTH // divisor, WINDOW // divisor
     states = drawn(0, length, HEADS, torch.float32)[:3]
-    pairs = attended_pairs(length, 1, "contiguous", window).sum()
-    whole = kernel_pairs(lambda: blockwise_attention(*states, sliding_window=window))
-    chunked = kernel_pairs(lambda: chunked_attention(states, window))
+    pairs = int(attended_pairs(length, 1, "contiguous", window).sum()) * HEADS.num_heads
+    ways: dict[str, Callable[[], Any]] = {
+        "the whole prompt": lambda: blockwise_attention(*states, sliding_window=window),
+        f"chunks of {PREFILL_CHUNK}": lambda: chunked_attention(states, window),
+    }
     return [
         Measured(
-            name=f"pairs that the kernels compute, {length:,} tokens, W = {window:,}, the whole prompt",
-            ours=whole,
-            peer=int(pairs) * HEADS.num_heads,
+            name=f"pairs that the kernels compute, {length:,} tokens, W = {window:,}, {way}: against those in reach",
+            ours=kernel_pairs(attend),
+            peer=pairs,
             unit="pairs",
             bar="<=1",
             peer_settings="the pairs within the window, of all heads; a triangle counts as its pairs",
-        ),
-        Measured(
-            name=f"pairs that the kernels compute, {length:,} tokens, W = {window:,}, chunks of {PREFILL_CHUNK}",
-            ours=chunked,
-            peer=int(pairs) * HEADS.num_heads,
-            unit="pairs",
-            bar=f"<={1 + 1.5 * PREFILL_CHUNK / window:.3f}",
-            peer_settings="the pairs within the window; a chunk's corners are masked: at most one and a half chunks "
-            "more a window",
-        ),
+        )
+        for way, attend in ways.items()
     ]
 
 
@@ -125,10 +123,10 @@ class _KernelPairs(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func is FUSED_KERNEL:
+        if func in FUSED:
             query, key = args[:2]
             rows, columns = query.shape[2], key.shape[2]
-            causal = args[4] if len(args) > 4 else (kwargs or {}).get("is_causal", False)
+            causal = args[FUSED[func]] if len(args) > FUSED[func] else (kwargs or {}).get("is_causal", False)
             assert not causal or rows == columns, "a causal call is square"
             self.pairs += query.shape[0] * query.shape[1] * (rows * (rows + 1) // 2 if causal else rows * columns)
         return func(*args, **(kwargs or {}))
@@ -142,8 +140,8 @@ def memory_case(divisor: int) -> Measured:
 
         cache                   2 L W g
         keys and values read    2 (W - 1 + C) g       in the order of their positions
-        mask                    C (W - 1 + C)         as numbers, as the kernel takes it
-        states                  C (3 h + 3 f)         residual stream, what is added, normed; gate, up, their product
+        states                  C (3 h + 3 f)         residual stream twice, what is added; gate, up, their product
+        rotation                2 C head_dim          cosines and sines
     """
     length, window = LONG_PROMPT // divisor, WINDOW // divisor
     decoder = our_model(window)
@@ -154,13 +152,13 @@ def memory_case(divisor: int) -> Measured:
         prefilled(decoder, token_ids, None)
     config, chunk = decoder.config, PREFILL_CHUNK
     reach, width = window - 1 + chunk, config.num_kv_heads * config.head_dim
-    states = chunk * (3 * config.hidden_size + 3 * config.intermediate_size)
-    formula = cache_bytes(config, window) + FLOAT * (2 * reach * width + chunk * reach + states)
+    states = chunk * (3 * config.hidden_size + 3 * config.intermediate_size + 2 * config.head_dim)
+    formula = cache_bytes(config, window) + FLOAT * (2 * reach * width + states)
     return Measured(
         name=f"most bytes alive in a pre-fill of {length:,} tokens, W = {window:,}, chunks of {chunk}",
         ours=memory.peak_bytes - before,
         peer=formula,
         unit="B",
         bar="<=1",
-        peer_settings="chunk + W: cache, keys and values read, mask, states of one layer; weights apart",
+        peer_settings="chunk + W: cache, keys and values read, states of one layer, rotation; weights apart",
     )

@@ -55,6 +55,7 @@ def prefill(
             states = hidden.new_empty(len(lengths), hidden.shape[2])
         ending = [row for row in range(len(chunks)) if first < lengths[row] <= first + step]
         states[ending] = hidden[ending, [lengths[row] - first - 1 for row in ending]]
+        del hidden  # else it would be there beside the next chunk's
     assert states is not None
     return states
 

@@ -41,10 +41,9 @@ def rotation(
     Angles are computed in float64: in float32 that of position 100,000 would be off by up to a hundredth.
     """
     precise = torch.float32 if positions.device.type == "mps" else torch.float64  # mps has no float64
-    frequencies = inverse_frequencies(head_dim, base, scaling).to(positions.device, precise)
+    frequencies = _signed_frequencies(head_dim, base, scaling).to(positions.device, precise)
     angles = positions[:, None, :, None].to(precise) * frequencies
-    cosine, sine = angles.cos().to(dtype), angles.sin().to(dtype)
-    return Rotation(torch.cat((cosine, cosine), dim=-1), torch.cat((-sine, sine), dim=-1))
+    return Rotation(angles.cos().to(dtype), angles.sin().to(dtype))
 
 
 def rotate(
@@ -64,6 +63,14 @@ def inverse_frequencies(
         if scaling is None:
             return frequencies
         return frequencies / scaling.factor if scaling.kind == "linear" else _llama3(frequencies, scaling)
+
+
+@cache
+def _signed_frequencies(head_dim: int, base: float, scaling: RopeScaling | None) -> Float[torch.Tensor, " head_dim"]:
+    """Return -ω for the first coordinates of the pairs, ω for their partners."""
+    with torch.inference_mode(False):
+        frequencies = inverse_frequencies(head_dim, base, scaling).double()
+        return torch.cat((-frequencies, frequencies))
 
 
 def _llama3(

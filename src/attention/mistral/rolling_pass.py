@@ -44,8 +44,9 @@ class Pass:
     def __init__(self, starts: Sequence[int], new: Sequence[int], num_tokens: int, device: torch.device) -> None:
         self.starts, self.new, self.num_tokens, self.device = list(starts), list(new), num_tokens, device
         self.ends = [start + count for start, count in zip(starts, new, strict=True)]
-        self.positions = torch.tensor(self.starts)[:, None] + torch.arange(num_tokens)
-        self.positions = self.positions.to(device)
+        self.positions = torch.tensor(self.starts, device=device)[:, None]
+        if num_tokens > 1:
+            self.positions = self.positions + torch.arange(num_tokens, device=device)
         self._reads: dict[int | None, Read] = {}
 
     def read(self, window: int | None, num_slots: int) -> "Read":
