@@ -103,12 +103,22 @@ def random_text(seed: int, length: int, vocab_size: int = VOCABULARY) -> list[in
     return torch.randint(vocab_size, (length,), generator=generator).tolist()
 
 
-def seconds_in_turn(calls: Mapping[str, Callable[[], Any]], tries: int) -> dict[str, float]:
-    """Call each in turn, round after round, and return its median seconds; what disturbs one disturbs all."""
+def seconds_in_turn(
+    calls: Mapping[str, Callable[[], Any]], tries: int, device: torch.device | None = None
+) -> dict[str, float]:
+    """Call each in turn, round after round, and return its median seconds; what disturbs one disturbs all.
+
+    Args:
+        calls: What is timed, by name.
+        tries: Rounds.
+        device: Waited for after each call, should it compute behind its back; the CPU does not.
+    """
     taken: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(tries):
         for name, call in calls.items():
             started = time.perf_counter()
             call()
+            if device is not None and device.type != "cpu":
+                torch.accelerator.synchronize(device)
             taken[name].append(time.perf_counter() - started)
     return {name: median(seconds) for name, seconds in taken.items()}

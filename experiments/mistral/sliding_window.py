@@ -8,6 +8,7 @@ the window spares nothing of the linear layers. Pairs of query and key are count
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal, TypedDict
 
 import torch
 from pydantic import PositiveInt
@@ -30,10 +31,21 @@ from october.experiments.mistral._common import (
     without_window,
 )
 from october.files import content_hash
+from october.language_models.handles import Device
+from october.language_models.loading import chosen_device
 from october.reporting import Cell, Result, Row, new_figure, save_figure
 from october.run import Run
 
 Seconds = dict[str, float]
+
+
+class Options(TypedDict):
+    """How tensors are made."""
+
+    dtype: torch.dtype
+    device: torch.device
+
+
 MILLISECONDS = {  # columns of seconds, and what was timed
     "full attention": "full",
     "windowed attention": "windowed",
@@ -54,6 +66,8 @@ def sliding_window(
     reach_windows: Sizes,
     reach_layers: Sizes,
     tries: PositiveInt,
+    dtype: Literal["float32", "bfloat16"],
+    device: Device,
     seeds: list[int],
     run: Run,
 ) -> Result:
@@ -69,15 +83,20 @@ def sliding_window(
         reach_windows: Windows of the random decoders whose receptive field is measured.
         reach_layers: Their numbers of layers, each with each window.
         tries: Rounds of timing in a repetition, of which the median counts.
+        dtype: Of what is timed.
+        device: Where it is timed.
         seeds: Repetitions, and random decoders for each receptive field.
         run: The run.
 
     Raises:
-        OctoberError: Heads that do not fit the width, or one another.
+        OctoberError: Heads that do not fit the width, or one another; or a device that is not there.
     """
     config = small_mistral(hidden_size, num_layers, num_heads, num_kv_heads, window, max(lengths))
+    options: Options = {"dtype": getattr(torch, dtype), "device": chosen_device(device)}
     seconds = {
-        length: [run.once(f"{length} tokens, seed {seed}", timed, config, length, seed, tries) for seed in seeds]
+        length: [
+            run.once(f"{length} tokens, seed {seed}", timed, config, length, seed, tries, options) for seed in seeds
+        ]
         for length in run.progress(lengths, "lengths")
     }
     reaches = {
@@ -102,35 +121,38 @@ def sliding_window(
 
 
 @torch.inference_mode()
-def timed(config: DecoderConfig, length: int, seed: int, tries: int) -> Seconds:
+def timed(config: DecoderConfig, length: int, seed: int, tries: int, options: Options) -> Seconds:
     """Return the seconds of one sequence, of attention in one layer and of a decoder's pre-fill."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator(options["device"]).manual_seed(seed)
     heads = (config.num_heads, config.num_kv_heads, config.num_kv_heads)
-    query, key, value = (torch.randn(1, number, length, config.head_dim, generator=generator) for number in heads)
+    query, key, value = (
+        torch.randn(1, number, length, config.head_dim, generator=generator, **options) for number in heads
+    )
     window, tokens = config.sliding_windows[0], random_text(seed, length)
-    places = torch.arange(length)
+    places = torch.arange(length, device=options["device"])
     mask = (places <= places[:, None]) & (places > places[:, None] - (window or length))
     calls = {
         "full": lambda: blockwise_attention(query, key, value),
         "windowed": lambda: blockwise_attention(query, key, value, sliding_window=window),
         "masked": lambda: functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, enable_gqa=True),
-        "full pre-fill": lambda: pre_fill(without_window(config), tokens),
-        "windowed pre-fill": lambda: pre_fill(config, tokens),
+        "full pre-fill": lambda: pre_fill(without_window(config), tokens, options),
+        "windowed pre-fill": lambda: pre_fill(config, tokens, options),
     }
     for shape in (config, without_window(config)):
-        pre_fill(shape, tokens[:64])  # weights are drawn, and what torch keeps is there
-    return seconds_in_turn(calls, tries)
+        pre_fill(shape, tokens[:64], options)  # weights are drawn, and what torch keeps is there
+    return seconds_in_turn(calls, tries, options["device"])
 
 
-def pre_fill(config: DecoderConfig, tokens: list[int]) -> None:
+def pre_fill(config: DecoderConfig, tokens: list[int], options: Options) -> None:
     """Pass a prompt whole through a random decoder, into a rolling buffer."""
-    prefill(decoder_of(config), [tokens], RollingBufferCache(config, 1, len(tokens)), chunk_size=len(tokens))
+    decoder = decoder_of(config, options["dtype"], options["device"])
+    prefill(decoder, [tokens], RollingBufferCache(config, 1, len(tokens), **options), chunk_size=len(tokens))
 
 
 @lru_cache(maxsize=2)
-def decoder_of(config: DecoderConfig) -> Transformer:
+def decoder_of(config: DecoderConfig, dtype: torch.dtype, device: torch.device) -> Transformer:
     """Return the decoder that pre-fills; made once."""
-    return random_decoder(config)
+    return random_decoder(config).to(device, dtype)
 
 
 def num_pairs(length: int, window: int | None) -> int:
