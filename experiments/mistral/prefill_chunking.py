@@ -125,12 +125,14 @@ def passes_of(
     """Return for each chunk size its seconds, and how far logits and tokens are from those after one pass."""
     decoder, text = decoder_of(config, seed), random_text(seed, prompt_length)
 
-    def cache_after(size: int) -> tuple[RollingBufferCache, torch.Tensor]:
-        cache = RollingBufferCache(config, 1, prompt_length + num_new_tokens)
-        return cache, decoder.logits(prefill(decoder, [text], cache, chunk_size=size))
+    prefilled: dict[int, tuple[RollingBufferCache, torch.Tensor]] = {}
 
-    found = {size: greedy(decoder, *cache_after(size), num_new_tokens) for size in sizes}
-    seconds = seconds_in_turn({str(size): lambda size=size: cache_after(size) for size in sizes}, tries)
+    def pre_fill(size: int) -> None:
+        cache = RollingBufferCache(config, 1, prompt_length + num_new_tokens)
+        prefilled[size] = cache, decoder.logits(prefill(decoder, [text], cache, chunk_size=size))
+
+    seconds = seconds_in_turn({str(size): lambda size=size: pre_fill(size) for size in sizes}, tries)
+    found = {size: greedy(decoder, *prefilled[size], num_new_tokens) for size in sizes}
     tokens, logits = found[prompt_length]
     return {
         str(size): {
