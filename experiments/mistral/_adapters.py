@@ -53,11 +53,14 @@ def losses_of(folder: Path) -> list[float]:
 
 def language_model(model: ModelHandle, folder: Path | None = None) -> MistralModel:
     """Return a model in float32 on rolling buffers: as it is, or as fine-tuned in a folder."""
+    if folder is None:
+        network, tokenizer = replace(model, dtype="float32").load()
+        return MistralModel(decoder_from(network), tokenizer, max_batch_tokens=model.max_batch_tokens)
     network, tokenizer = in_float32(model)
-    if folder is not None and (folder / "adapter_config.json").exists():
+    if (folder / "adapter_config.json").exists():
         from peft import PeftModel
 
         network = PeftModel.from_pretrained(network, folder).merge_and_unload()
-    elif folder is not None:
+    else:
         network = type(network).from_pretrained(folder, dtype=network.dtype).to(network.device).eval()
     return MistralModel(decoder_from(network), tokenizer, max_batch_tokens=model.max_batch_tokens)

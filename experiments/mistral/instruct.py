@@ -96,8 +96,14 @@ def instruct(
 def judged(
     model: MistralModel, held_out: Mapping[str, Sequence[Conversation]], max_answer_tokens: int
 ) -> dict[str, Judged]:
-    """Return what is judged of a model's answers to each set's last questions."""
-    return {name: _judged(model, conversations, max_answer_tokens) for name, conversations in held_out.items()}
+    """Return what is judged of a model's answers to each set's last questions; all are asked together."""
+    found = _judged(model, [each for listed in held_out.values() for each in listed], max_answer_tokens)
+    by_set: dict[str, Judged] = {}
+    first = 0
+    for name, listed in held_out.items():
+        by_set[name] = {what: values[first : first + len(listed)] for what, values in found.items()}
+        first += len(listed)
+    return by_set
 
 
 def _judged(model: MistralModel, conversations: Sequence[Conversation], max_answer_tokens: int) -> Judged:

@@ -136,6 +136,9 @@ def test_answers_are_judged_by_loss_letters_end_and_length(tiny):
         assert judged[instruct.LOSS][place] == pytest.approx(np.mean(own), abs=1e-4)
     assert judged[instruct.EXACT] == [0.0, 0.0, 0.0]
     assert judged[instruct.LENGTH][0] == len(written[0].token_ids)
+    sets = instruct.judged(model, {"one": held_out[:1], "two": held_out[1:]}, 4)
+    assert sets["one"][instruct.LOSS] == pytest.approx(judged[instruct.LOSS][:1], abs=1e-5)
+    assert sets["two"][instruct.LOSS] == pytest.approx(judged[instruct.LOSS][1:], abs=1e-5)
     right = [Conversation((*held_out[0].messages[:1], Message("assistant", written[0].text.strip() or "x")))]
     assert instruct._judged(model, right, 4)[instruct.EXACT] == [float(bool(written[0].text.strip()))]
 
