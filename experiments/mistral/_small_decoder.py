@@ -24,7 +24,14 @@ Batches = Iterator[tuple[Tensor, Tensor]]
 
 
 def small_decoder(
-    hidden_size: int, num_layers: int, heads: tuple[int, int], window: int, max_positions: int, seed: int
+    hidden_size: int,
+    num_layers: int,
+    heads: tuple[int, int],
+    window: int,
+    max_positions: int,
+    seed: int,
+    *,
+    equal_parameters: bool = False,
 ) -> Transformer:
     """Return an untrained decoder of bytes with a window of so many keys in every layer.
 
@@ -35,6 +42,8 @@ def small_decoder(
         window: Keys that a query sees, itself included.
         max_positions: Of the longest text.
         seed: Of the weights.
+        equal_parameters: Whether the feed-forward network takes up the parameters that fewer key and value heads
+            save, as in Mistral 7B; without, its width is three times the hidden size.
 
     Raises:
         OctoberError: The query heads do not divide the hidden size, or as `DecoderConfig`.
@@ -42,14 +51,16 @@ def small_decoder(
     num_heads, num_kv_heads = heads
     if hidden_size % num_heads:
         raise OctoberError(f"hidden_size={hidden_size}: must be a multiple of the {num_heads} query heads")
+    head_dim = hidden_size // num_heads
+    saved = 2 * (num_heads - num_kv_heads) * head_dim if equal_parameters else 0  # columns of keys and values
     config = DecoderConfig(
         vocab_size=VOCABULARY,
         hidden_size=hidden_size,
-        intermediate_size=3 * hidden_size,
+        intermediate_size=3 * hidden_size + round(saved / 3),  # gate, up and down
         num_layers=num_layers,
         num_heads=num_heads,
         num_kv_heads=num_kv_heads,
-        head_dim=hidden_size // num_heads,
+        head_dim=head_dim,
         max_positions=max_positions,
         sliding_windows=(window,),
         rope_bases=(ROPE_BASE,),

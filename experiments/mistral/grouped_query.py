@@ -1,7 +1,8 @@
 """Grouped-query attention: bytes of the cache, time of a decoding step, and quality, by number of KV heads.
 
-Decoders of bytes, equal but for their key and value heads, are trained on the same text in the same order; a decoding
-step is timed on full buffers. Fewer heads also mean fewer parameters, which the table says.
+Decoders of bytes that differ in their key and value heads are trained on the same text in the same order; a decoding
+step is timed on full buffers. What fewer heads save in parameters goes into the feed-forward network, as in Mistral 7B,
+or is left out: the table says how many there are.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,6 +42,7 @@ def grouped_query(
     num_kv_heads: list[PositiveInt],
     hidden_size: PositiveInt,
     num_layers: PositiveInt,
+    equal_parameters: bool,
     window: PositiveInt,
     context: PositiveInt,
     num_sequences: PositiveInt,
@@ -60,6 +62,7 @@ def grouped_query(
         num_kv_heads: Numbers of key and value heads, descending from that of query heads; they divide it.
         hidden_size: A multiple of twice the query heads.
         num_layers: Layers.
+        equal_parameters: Whether a wider feed-forward network takes up the parameters that fewer heads save.
         window: Keys that a query sees while training.
         context: Bytes of a text.
         num_sequences: Texts in a step.
@@ -76,7 +79,8 @@ def grouped_query(
     held_out = held_out_windows(num_documents, context + 1)
 
     def decoder_of(kv_heads: int, keys: int, length: int, seed: int) -> Transformer:
-        return small_decoder(hidden_size, num_layers, (num_heads, kv_heads), keys, length, seed)
+        heads = (num_heads, kv_heads)
+        return small_decoder(hidden_size, num_layers, heads, keys, length, seed, equal_parameters=equal_parameters)
 
     def trained_bits(kv_heads: int, seed: int) -> list[float]:
         decoder = decoder_of(kv_heads, window, context, seed)

@@ -169,6 +169,19 @@ def test_counted_bytes_are_those_of_the_formula(num_layers, ratio, window):
     assert grouped_query.formula_bytes(config, window) == 2 * num_layers * window * (8 // ratio) * 4 * 4
 
 
+def num_parameters(kv_heads, equal):
+    decoder = _small_decoder.small_decoder(96, 2, (8, kv_heads), 4, 8, 0, equal_parameters=equal)
+    return sum(parameter.numel() for parameter in decoder.parameters())
+
+
+def test_what_fewer_heads_save_goes_into_the_feed_forward_network_or_is_left_out():
+    assert num_parameters(8, equal=True) == num_parameters(8, equal=False)
+    for kv_heads in (4, 2, 1):  # heads of 12, two maps, two layers, from 96 inputs
+        assert num_parameters(kv_heads, equal=True) == num_parameters(8, equal=True)
+        saved = num_parameters(8, equal=False) - num_parameters(kv_heads, equal=False)
+        assert saved == (8 - kv_heads) * 12 * 2 * 2 * 96
+
+
 @torch.inference_mode()
 def test_bits_are_those_byte_by_byte():
     decoder = _small_decoder.small_decoder(16, 2, (2, 1), 4, 12, seed=1)
