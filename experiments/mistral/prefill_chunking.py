@@ -4,7 +4,7 @@ Counted are live tensors in float32 during the pre-fill, the cache included and 
 layers, W slots, K numbers in a token's keys, c tokens in a chunk, and widths h of the model, f of its feed-forward
 network and d of a head:
 
-    4 (2 L W K + c (4 h + 3 f + d))      cache, and the states of a chunk where they are widest, in its feed-forward
+    4 (2 L W K + c (3 h + 3 f + 2 d))     cache, and the states of a chunk where they are widest, in its feed-forward
 
 A chunk far smaller than the window needs a little more: then the copy of the window's keys in order is the widest.
 """
@@ -170,7 +170,7 @@ def formula_bytes(config: DecoderConfig, prompt_length: int, chunk_size: int) ->
     """Return this module's formula."""
     slots = min(config.sliding_windows[0] or prompt_length, prompt_length)
     cache = 2 * config.num_layers * slots * config.num_kv_heads * config.head_dim
-    widths = 4 * config.hidden_size + 3 * config.intermediate_size + config.head_dim
+    widths = 3 * config.hidden_size + 3 * config.intermediate_size + 2 * config.head_dim
     return FLOAT32 * (cache + chunk_size * widths)
 
 

@@ -127,7 +127,7 @@ def test_what_decides_the_claims_on_the_buffer():
 def test_the_formula_for_a_chunk_is_what_is_alive(length, chunk):
     config = _common.small_mistral(128, 2, 4, 2, 256, 1200)  # narrower windows are computed as bands
     peaks = prefill_chunking.peaks_of(config, length, chunk)
-    assert peaks["peak"] == pytest.approx(prefill_chunking.formula_bytes(config, length, chunk), rel=0.05)
+    assert peaks["peak"] == pytest.approx(prefill_chunking.formula_bytes(config, length, chunk), rel=0.1)
     assert peaks.get("half the prompt", peaks["peak"]) == pytest.approx(peaks["peak"], rel=0.01)
     assert peaks["one pass"] > peaks["peak"]
 
