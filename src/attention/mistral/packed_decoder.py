@@ -5,7 +5,8 @@
     rotate([query; key])                                    all heads at once
 
 A decoding step reads every weight once and does little with it, so that many small operations cost as much as the
-large ones. The function stays the same; only its rounding may differ.
+large ones: after each matrix they begin with empty caches. So these modules are called without torch's hooks
+(`__call__ = forward`). The function stays the same; only its rounding may differ.
 """
 
 from typing import cast
@@ -49,9 +50,8 @@ class PackedSelfAttention(nn.Module):
         self.num_kv_heads = attention.key.out_features // self.head_dim
         self.norm = _norm_for_inference(attention.norm)
         self.query_key_value = _joined(attention.query, attention.key, attention.value)
-        self.output = attention.output
+        self.output = _then(attention.output, attention.post_norm)
         self.heads_norm = self._joined_norm(attention.query_norm, attention.key_norm)
-        self.post_norm = _norm_for_inference(attention.post_norm)
 
     def forward(
         self, hidden: Float[torch.Tensor, "batch sequence hidden_size"], by: Rotation, attend: Attend
@@ -60,14 +60,17 @@ class PackedSelfAttention(nn.Module):
         projected = self.query_key_value(self.norm(hidden))
         rotated_heads = self.num_heads + self.num_kv_heads
         heads = projected.view(*hidden.shape[:2], rotated_heads + self.num_kv_heads, self.head_dim).transpose(1, 2)
-        rotated = rotate(self.heads_norm(heads[:, :rotated_heads]), by)
+        turning = heads[:, :rotated_heads]
+        rotated = rotate(turning if self.heads_norm is None else self.heads_norm(turning), by)
         mixed = attend(rotated[:, : self.num_heads], rotated[:, self.num_heads :], heads[:, rotated_heads:])
-        result: torch.Tensor = self.post_norm(self.output(mixed.transpose(1, 2).flatten(2)))
+        result: torch.Tensor = self.output(mixed.transpose(1, 2).flatten(2))
         return result
 
-    def _joined_norm(self, query_norm: nn.Module, key_norm: nn.Module) -> nn.Module:
+    __call__ = forward
+
+    def _joined_norm(self, query_norm: nn.Module, key_norm: nn.Module) -> nn.Module | None:
         if not isinstance(query_norm, RMSNorm) or not isinstance(key_norm, RMSNorm):
-            return nn.Identity()
+            return None
         weights = [_whole_weight(query_norm)] * self.num_heads + [_whole_weight(key_norm)] * self.num_kv_heads
         return InferenceNorm(torch.stack(weights)[:, None], query_norm.epsilon)
 
@@ -80,16 +83,17 @@ class PackedFeedForward(nn.Module):
         self.activation = feed_forward.activation
         self.norm = _norm_for_inference(feed_forward.norm)
         self.gate_up = _joined(feed_forward.gate, feed_forward.up)
-        self.down = feed_forward.down
-        self.post_norm = _norm_for_inference(feed_forward.post_norm)
+        self.down = _then(feed_forward.down, feed_forward.post_norm)
 
     def forward(
         self, hidden: Float[torch.Tensor, "batch sequence hidden_size"]
     ) -> Float[torch.Tensor, "batch sequence hidden_size"]:
         """Return what the network adds to the residual stream."""
         gate, up = self.gate_up(self.norm(hidden)).chunk(2, dim=-1)
-        result: torch.Tensor = self.post_norm(self.down(self.activation(gate).mul_(up)))
+        result: torch.Tensor = self.down(self.activation(gate).mul_(up))
         return result
+
+    __call__ = forward
 
 
 class InferenceNorm(nn.Module):
@@ -114,7 +118,15 @@ class InferenceNorm(nn.Module):
     def forward(self, hidden: Float[torch.Tensor, "*places width"]) -> Float[torch.Tensor, "*places width"]:
         """Return the normalised states in their own dtype."""
         norm = torch.linalg.vector_norm(hidden, dim=-1, keepdim=True, dtype=self.weight.dtype)
-        return (hidden / norm.hypot_(self.shortest)).mul_(self.weight).to(hidden.dtype)
+        normed: torch.Tensor = (hidden / norm.hypot_(self.shortest)).mul_(self.weight).to(hidden.dtype)
+        return normed
+
+    __call__ = forward
+
+
+def _then(linear: nn.Linear, norm: nn.Module) -> nn.Module:
+    """Return a linear map, and the norm after it where there is one."""
+    return nn.Sequential(linear, _norm_for_inference(norm)) if isinstance(norm, RMSNorm) else linear
 
 
 def _norm_for_inference(module: nn.Module) -> nn.Module:
