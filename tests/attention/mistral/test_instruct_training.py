@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 from instruct_run import SETTINGS, conversations, model_and_tokenizer
-from tiny_decoders import one_thread  # noqa: F401
 
 from october.attention.mistral import (
     InstructSettings,
