@@ -5,15 +5,13 @@ questions in wordings that were not trained; and tasks that were not. A user's o
 conversation held out.
 """
 
-import json
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from october.attention.mistral import Conversation, Message, load_conversations
-from october.data import verified
-from october.data.cities import COUNTRIES, PACKAGE
+from october.data import load_countries
 from october.errors import OctoberError
 
 NEW_QUESTIONS, NEW_WORDING, NEW_TASKS = "new questions", "new wording", "new tasks"
@@ -21,15 +19,6 @@ ONE_HELD_OUT_OF = 10
 FEWEST_PEOPLE = 100_000  # of a country that is asked about
 NUM_WORDS = 3  # of a question about words
 NUM_WORD_QUESTIONS = 600  # of each such task
-CONTINENTS = {
-    "AF": "Africa",
-    "AN": "Antarctica",
-    "AS": "Asia",
-    "EU": "Europe",
-    "NA": "North America",
-    "OC": "Oceania",
-    "SA": "South America",
-}
 _LISTED = (
     "apple river stone cloud garden window paper silver bridge candle forest mirror button harbour island "
     "ladder meadow needle orange pencil rabbit saddle timber valley winter yellow anchor basket copper dragon "
@@ -115,10 +104,10 @@ def of_user(path: str, split: str, num_training: int, num_held_out: int) -> Inst
 
 
 def _tasks() -> list[Task]:
-    countries = _countries()
-    capitals = [Item((name,), facts["capital"]) for name, facts in countries.items() if facts["capital"]]
-    continents = [Item((name,), CONTINENTS[facts["continentcode"]]) for name, facts in countries.items()]
-    currencies = [Item((name,), facts["currencyname"]) for name, facts in countries.items() if facts["currencyname"]]
+    countries = load_countries(min_population=FEWEST_PEOPLE)
+    capitals = [Item((country.name,), country.capital) for country in countries if country.capital]
+    continents = [Item((country.name,), country.continent) for country in countries]
+    currencies = [Item((country.name,), country.currency) for country in countries if country.currency]
     return [
         Task(
             ("What is the capital of {0}?", "Name the capital city of {0}.", "Tell me {0}'s capital."),
@@ -151,11 +140,6 @@ def _tasks() -> list[Task]:
             trained=False,
         ),
     ]
-
-
-def _countries() -> dict[str, dict[str, str]]:
-    facts = json.loads(verified(PACKAGE, COUNTRIES).read_bytes()).values()
-    return {entry["name"]: entry for entry in facts if entry["population"] >= FEWEST_PEOPLE}
 
 
 def _about_words(answer: Callable[[Sequence[str]], str], seed: int) -> list[Item]:

@@ -1,39 +1,14 @@
-"""Long documents of real text, as bytes: leads of Wikipedia's vital articles, neighbours of one topic joined."""
+"""Windows of long documents of real text, as bytes."""
 
-import json
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from functools import cache
-from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from october.data import verified
-from october.data.people import PACKAGE, SUMMARIES
+from october.data import wikipedia_documents
 from october.errors import OctoberError
-from october.files import content_hash
 
-ARTICLES_IN_DOCUMENT = 16  # some eight thousand bytes
-ONE_HELD_OUT_OF = 10
 VOCABULARY = 256
-
-
-@cache
-def wikipedia_documents() -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
-    """Return (training, held-out) documents: articles in the order of their titles, every tenth document held out."""
-    documents: list[bytes] = []
-    for articles in _articles_by_topic().values():
-        cuts = [*range(0, len(articles), ARTICLES_IN_DOCUMENT), len(articles)]
-        documents += [("\n\n".join(articles[first:last]) + "\n\n").encode() for first, last in pairwise(cuts)]
-    held_out = documents[ONE_HELD_OUT_OF - 1 :: ONE_HELD_OUT_OF]
-    training = [document for index, document in enumerate(documents) if (index + 1) % ONE_HELD_OUT_OF]
-    return tuple(training), tuple(held_out)
-
-
-def fingerprint() -> str:
-    """Return a hash of all documents and of how they are divided."""
-    return content_hash([[document.hex() for document in part] for part in wikipedia_documents()])
 
 
 def training_windows(seed: int, num_windows: int, length: int) -> Iterator[Tensor]:
@@ -42,7 +17,7 @@ def training_windows(seed: int, num_windows: int, length: int) -> Iterator[Tenso
     Raises:
         OctoberError: The text is shorter than a window.
     """
-    text = as_tokens(b"".join(wikipedia_documents()[0]))
+    text = as_tokens("".join(wikipedia_documents()[0]).encode())
     if length > len(text):
         raise OctoberError(f"context={length - 1}: the training text has {len(text)} bytes")
     generator = torch.Generator().manual_seed(seed)
@@ -66,7 +41,7 @@ def held_out_windows(num_documents: int, length: int) -> tuple[Tensor, list[int]
     windows: list[Tensor] = []
     owners: list[int] = []
     for index, document in enumerate(documents[:num_documents]):
-        own = _windows(document, length)
+        own = _windows(document.encode(), length)
         windows += own
         owners += [index] * len(own)
     if len(set(owners)) < 2:
@@ -82,11 +57,3 @@ def as_tokens(text: bytes) -> Tensor:
 def _windows(document: bytes, length: int) -> Sequence[Tensor]:
     tokens = as_tokens(document)
     return [tokens[first : first + length] for first in range(0, len(tokens) - length + 1, length - 1)]
-
-
-def _articles_by_topic() -> dict[str, list[str]]:
-    articles = json.loads(verified(PACKAGE, SUMMARIES).read_bytes())
-    topics: dict[str, list[str]] = defaultdict(list)
-    for article in articles.values():
-        topics[article["topic"]].append(f"{article['title']}\n{article['extract']}")
-    return dict(sorted(topics.items()))

@@ -29,6 +29,7 @@ from october.attention.ring_attention import (
     sum_over_ranks_,
     training_shard,
 )
+from october.data import wikipedia_documents_fingerprint
 from october.errors import OctoberError
 from october.evaluation import bootstrap_interval, paired_bootstrap_interval, t_interval
 from october.experiments.ring_attention import _long_documents as documents
@@ -117,7 +118,7 @@ def training(
             ),
         },
         figures={"Held-out loss by context, and loss while training": draw(run.figures, by_context, bits, task)},
-        fingerprints={"Wikipedia's vital articles, as long documents": documents.fingerprint()},
+        fingerprints={"Wikipedia's vital articles, as long documents": wikipedia_documents_fingerprint()},
     )
 
 

@@ -18,6 +18,7 @@ from october.attention.mistral import (
     chat_prompt,
     training_example,
 )
+from october.data import Country
 from october.errors import OctoberError
 from october.experiments.mistral import _adapters, _instructions, guardrails, instruct
 from october.language_models import ModelHandle
@@ -53,10 +54,8 @@ def questions(listed):
 def countries(monkeypatch):
     """Countries without the package that holds them."""
     names = [f"Land{number}" for number in range(40)]
-    facts = {
-        name: {"capital": f"{name} City", "continentcode": "AF", "currencyname": f"{name} Pound"} for name in names
-    }
-    monkeypatch.setattr(_instructions, "_countries", lambda: facts)
+    facts = [Country(name, f"{name} City", "Africa", f"{name} Pound", 1_000_000) for name in names]
+    monkeypatch.setattr(_instructions, "load_countries", lambda min_population: facts)
 
 
 RIGHT = {  # question, and the answer to it
