@@ -27,7 +27,7 @@ import torch
 import torch.distributed as dist
 
 from ..errors import OctoberError
-from .workers import Address, Outcome, form_group, outcome_of, packed, unpacked, work
+from .workers import Address, Outcome, form_group, keep_freed_memory, outcome_of, packed, unpacked, work
 
 _SECONDS_TO_START = 300.0  # importing torch, on a busy machine or a slow disk
 _SECONDS_TO_MEET = 20.0  # processes that run already
@@ -196,6 +196,7 @@ def in_processes(
     if given != str(world_size):
         raise OctoberError(f"world_size={world_size}: torchrun has started {given} processes; start {world_size}")
     torch.set_num_threads(threads_per_process)
+    keep_freed_memory()
     _join_given_group()
     everyone: list[Any] = [None] * world_size
     own = packed(outcome_of(dist.get_rank(), lambda: function(*arguments)))

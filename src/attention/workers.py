@@ -4,6 +4,7 @@ A call travels as the function's address and its pickled arguments; what became 
 Tensors travel as bytes: torch's own way through pipes keeps a file descriptor open for each of them.
 """
 
+import ctypes
 import importlib
 import importlib.util
 import io
@@ -25,6 +26,9 @@ import torch
 import torch.distributed as dist
 
 from ..errors import OctoberError
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's names of its options
+_LARGEST_TRIM_THRESHOLD, _LARGEST_MMAP_THRESHOLD = (1 << 31) - 1, 1 << 25  # bytes
 
 
 class Outcome(NamedTuple):
@@ -118,11 +122,20 @@ def outcome_of(rank: int, call: Callable[[], Any]) -> Outcome:
     return Outcome(rank, value, seconds=time.perf_counter() - start)
 
 
+def keep_freed_memory() -> None:
+    """Let the C library keep what tensors free, where it can: fetched anew, each page costs a fault and is zeroed."""
+    set_option = getattr(ctypes.CDLL(None), "mallopt", None)
+    if set_option is not None:
+        set_option(_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
+        set_option(_TRIM_THRESHOLD, _LARGEST_TRIM_THRESHOLD)
+
+
 def work(pipe: "connection.Connection[bytes, bytes]", threads: int) -> None:
     """Serve one call after the other until the parent closes the pipe or dies: the body of a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends its workers
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
+    keep_freed_memory()
     while True:
         try:
             message = pipe.recv_bytes()

@@ -23,7 +23,7 @@ _FLASH_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_backward
 _EFFICIENT = torch.ops.aten._scaled_dot_product_efficient_attention
 _EFFICIENT_BACKWARD = torch.ops.aten._scaled_dot_product_efficient_attention_backward
 # Torch's CPU kernel goes through a triangle in blocks of 64 to 256 rows and 512 keys and computes those on the diagonal
-# whole. Cut up, the same triangle takes fewer pairs; but in 16 bits its backward pass is slow on small tiles.
+# whole. Cut up, the same triangle takes fewer pairs; but in 16 bits the kernel is slow on small tiles.
 CPU_TRIANGLE = 128  # rows
 _FLASH_HEAD_DIM = 256  # the largest that CUDA's flash kernel takes
 _FLASH_CAPABILITY = (8, 0)  # the oldest card that it runs on
@@ -66,12 +66,11 @@ def accumulator_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-def kernel_tiles(tiles: Sequence[Tile], query: Tensor, *, backward: bool) -> Iterator[Tile]:
-    """Yield the tiles as they are best computed: on a CPU, triangles are cut up."""
-    wide = query.dtype in (torch.float32, torch.float64)
-    whole = fused_kernel(query) != "cpu" or (backward and not wide)
+def kernel_tiles(tiles: Sequence[Tile], query: Tensor) -> Iterator[Tile]:
+    """Yield the tiles as they are best computed: on a CPU in 32 bits or more, triangles are cut up."""
+    cut = fused_kernel(query) == "cpu" and query.dtype in (torch.float32, torch.float64)
     for tile in tiles:
-        yield from [tile] if whole else cut_triangle(tile, CPU_TRIANGLE)
+        yield from cut_triangle(tile, CPU_TRIANGLE) if cut else [tile]
 
 
 def tile_forward(

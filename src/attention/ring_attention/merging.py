@@ -47,7 +47,7 @@ class Rows:
         scale: float,
     ) -> None:
         """Attend to more keys: run each tile and merge it in."""
-        for tile in kernel_tiles(tiles, query, backward=False):
+        for tile in kernel_tiles(tiles, query):
             part, sums = tile_forward(tile, _at(query, tile, tile.rows), *_keys(key, value, tile), scale)
             merge_(_at(self.output, tile, tile.rows), _at(self.log_sum_exp, tile, tile.rows), part, sums)
 
@@ -88,7 +88,7 @@ def add_gradients_(
     scale: float,
 ) -> None:
     """Add the tiles' shares to the gradients of queries, keys and values, in place."""
-    for tile in kernel_tiles(tiles, rows.query, backward=True):
+    for tile in kernel_tiles(tiles, rows.query):
         of_tile = QueryRows(*(_at(tensor, tile, tile.rows) for tensor in rows))
         found = tile_backward(tile, of_tile, *_keys(key, value, tile), scale)
         for total, part, where in zip(gradients, found, (tile.rows, tile.columns, tile.columns), strict=True):
