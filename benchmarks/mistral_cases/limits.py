@@ -1,7 +1,7 @@
 """A decode step against its limit: what must be computed and read, with nothing between.
 
     limit = every linear map of the very decoder, once, on an input that lies ready
-          + for each layer one read of its buffer: the heads of a group as the queries of one head, one fused kernel
+          + for each layer one read of its buffer: the heads of a group as the queries of one head, and no mask
 
 A step is from the last tokens to the next: embedding, all layers, norm, head, the likeliest token. Both run in this
 process on the same threads, in turn, on a cache whose window is full, so that the buffer rolls.
@@ -11,11 +11,11 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from mistral_cases.models import our_full_cache, our_model
 from october.attention import Transformer
 from october.attention.mistral import RollingBufferCache
+from october.attention.mistral.rolling_pass import grouped_read
 from october.language_models.sampling import next_tokens
 from october.reporting.benchmarks import Case
 
@@ -48,7 +48,7 @@ def limit_case(dtype: str, batch: int, window: int) -> Case:
         bar=BARS[dtype],
         unit="ms",
         repeats=9,
-        peer_settings=f"its own packed linear maps, and one fused grouped read a layer; {threads()}",
+        peer_settings=f"its own packed linear maps, and one grouped read a layer; {threads()}",
     )
 
 
@@ -81,7 +81,7 @@ def limit_of(decoder: Transformer, cache: RollingBufferCache) -> Callable[[], No
         for linear, states in zip(linears, inputs, strict=True):
             linear(states)
         for key, value in zip(cache.keys, cache.values, strict=True):
-            functional.scaled_dot_product_attention(query, key, value, scale=config.scale)
+            grouped_read(query, key, value, None, config.scale)
 
     return run
 

@@ -9,6 +9,7 @@ from tiny_mistral import VOCABULARY, decoder_of, feed, texts_of, whole
 
 from october.attention import DenseCache
 from october.attention.mistral import RollingBufferCache
+from october.attention.mistral.rolling_pass import grouped_read
 from october.errors import OctoberError
 
 WINDOWS = st.lists(st.one_of(st.none(), st.integers(1, 7)), min_size=1, max_size=3).map(tuple)
@@ -193,6 +194,27 @@ def test_what_a_row_held_before_is_gone():
     for piece in ([8], [9, 10, 11]):
         states = feed(decoder, cache, [piece, piece])
     torch.testing.assert_close(states[1], whole(decoder, [8, 9, 10, 11])[1:], **SIZES)
+
+
+@pytest.mark.parametrize("head_dim", [64, 128])
+@pytest.mark.parametrize("ragged", [False, True])
+def test_many_keys_of_16_bits_are_read_to_their_rounding(head_dim, ragged):
+    generator = torch.Generator().manual_seed(3)
+    query = torch.randn(2, 3, 4, head_dim, generator=generator).bfloat16()
+    keys, values = torch.randn(2, 2, 3, 1500, head_dim, generator=generator).bfloat16()
+    visible = torch.rand(2, 1, 1, 1500, generator=generator) < 0.7 if ragged else None
+    found = grouped_read(query, keys, values, visible, head_dim**-0.5)
+    scores = query.double() @ keys.double().mT * head_dim**-0.5
+    if visible is not None:
+        scores = scores.masked_fill(~visible, -torch.inf)
+    expected = torch.softmax(scores, dim=-1) @ values.double()
+    assert found.dtype == torch.bfloat16
+    half_a_unit = 2.0**-9  # of a bfloat16
+    seen = scores[scores.isfinite()].abs().max()
+    largest = torch.softmax(scores, dim=-1) @ values.double().abs()  # errors of score, weight and result, see each term
+    bound = ((1 + half_a_unit * seen).square() * (1 + half_a_unit) ** 2 - 1) * largest
+    assert ((found.double() - expected).abs() <= bound).all()
+    assert (found.double() - expected).abs().max() > 0
 
 
 @torch.inference_mode()
