@@ -1,7 +1,7 @@
 """What the tables of this paper share: cells, timing in turns, and decoders of Mistral's kind."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from statistics import median
 from typing import Annotated, Any
@@ -11,8 +11,6 @@ from pydantic import Field, PositiveInt
 
 from october.attention import DecoderConfig, Transformer
 from october.errors import OctoberError
-from october.evaluation import t_interval
-from october.reporting import Cell
 
 Sizes = Annotated[list[PositiveInt], Field(min_length=1)]
 VOCABULARY = 32_000
@@ -28,17 +26,6 @@ MISTRAL_7B = DecoderConfig(  # Table 1
     max_positions=32_768,
     sliding_windows=(4096,),
 )
-
-
-def exact(value: float, unit: str | None = None) -> Cell:
-    """Return a counted or computed number, whose interval is itself: nothing about it is uncertain."""
-    return Cell(value=value, interval=(value, value), unit=unit)
-
-
-def over_seeds(values: Sequence[float], unit: str | None = None) -> Cell:
-    """Return the mean of one number a seed, with its 95 % interval."""
-    interval = t_interval(values)
-    return Cell(value=interval.value, n=interval.n, interval=(interval.low, interval.high), unit=unit)
 
 
 def small_mistral(

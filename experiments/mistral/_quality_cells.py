@@ -4,7 +4,13 @@ import math
 
 import numpy as np
 
-from october.evaluation import Interval, bootstrap_interval, paired_bootstrap_interval, paired_t_interval, t_interval
+from october.evaluation import (
+    bootstrap_interval,
+    interval_cell,
+    paired_bootstrap_interval,
+    paired_t_interval,
+    t_interval,
+)
 from october.evaluation.intervals import Scores
 from october.reporting import Cell
 
@@ -15,12 +21,12 @@ def share_cell(cases: Scores, less: float = 0.0) -> Cell:
     """Return the mean of many cases of 0 and 1, less a number, with its bootstrap interval; no case, no number."""
     if not len(cases):
         return Cell(n=0)
-    return _cell(bootstrap_interval(np.asarray(cases, dtype=float) - less), None)
+    return interval_cell(bootstrap_interval(np.asarray(cases, dtype=float) - less))
 
 
 def difference_cell(ours: Scores, theirs: Scores, unit: str | None = None) -> Cell:
     """Return the mean of ours - theirs, pair by pair, with its t interval."""
-    return _cell(paired_t_interval(ours, theirs), unit)
+    return interval_cell(paired_t_interval(ours, theirs), unit)
 
 
 def perplexity_cell(losses: Scores) -> Cell:
@@ -32,10 +38,6 @@ def perplexity_cell(losses: Scores) -> Cell:
     return Cell(value=math.exp(mean.value), n=mean.n, interval=(math.exp(mean.low), high))
 
 
-def _cell(interval: Interval, unit: str | None) -> Cell:
-    return Cell(value=interval.value, n=interval.n, interval=(interval.low, interval.high), unit=unit)
-
-
 def gain_cell(ours: Scores, theirs: Scores, unit: str | None = None) -> Cell:
     """Return the mean of ours - theirs over many cases, pair by pair, with its bootstrap interval."""
-    return _cell(paired_bootstrap_interval(ours, theirs), unit)
+    return interval_cell(paired_bootstrap_interval(ours, theirs), unit)

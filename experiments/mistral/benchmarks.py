@@ -12,8 +12,7 @@ import numpy as np
 from pydantic import PositiveInt
 
 from october.errors import OctoberError
-from october.evaluation import benchmark_values
-from october.experiments.mistral._common import exact
+from october.evaluation import benchmark_values, exact_cell
 from october.experiments.mistral._harness_tasks import CHOICES, OFFLINE, TABLE_2, benchmark_named, chance
 from october.experiments.mistral._quality_cells import share_cell
 from october.files import content_hash
@@ -52,7 +51,7 @@ def benchmarks(
         name: run.once(name, values, model, name, num_questions, data_folders.get(name), allow_code, run.folder)
         for name in run.progress(benchmarks, "benchmarks")
     }
-    evidence = {f"columns of Table 2 in which {OURS} is above {THEIRS}": exact(columns_above())}
+    evidence = {f"columns of Table 2 in which {OURS} is above {THEIRS}": exact_cell(columns_above())}
     for name in set(right) & set(CHOICES):
         evidence[f"accuracy over a guess: {name}"] = share_cell(right[name], less=chance(name))
     rows = [Row(name=model.name, cells=percents(right), published=PUBLISHED.get(model.name))]
@@ -64,9 +63,9 @@ def benchmarks(
             name: run.once(f"{name}, checked", disagreements, model, name, right[name][:num_checked], run.folder)
             for name in run.progress([name for name in benchmarks if name in CHOICES], "the engine's own adapter")
         }
-        cells = {name: exact(different) for name, different in checked.items()}
+        cells = {name: exact_cell(different) for name, different in checked.items()}
         rows.append(Row(name=f"answered differently by the engine's own adapter, of {num_checked}", cells=cells))
-        evidence["questions answered differently by the engine's own adapter"] = exact(sum(checked.values()))
+        evidence["questions answered differently by the engine's own adapter"] = exact_cell(sum(checked.values()))
     return Result(
         rows=rows,
         evidence=evidence,
@@ -130,7 +129,7 @@ def percents(right: Mapping[str, list[float]]) -> dict[str, Cell]:
 
 def columns_above() -> int:
     """Return in how many columns of the published Table 2 the paper's model is above the larger one."""
-    (table,) = [table for table in published_of("mistral").tables if table.id == "benchmarks"]
+    table = published_of("mistral").table("benchmarks")
     by_name = {row.name: row.cells for row in table.rows}
     ours, theirs = by_name[OURS], by_name[THEIRS]
     return sum(float(ours[column]) > float(theirs[column]) for column in table.columns)  # type: ignore[arg-type]

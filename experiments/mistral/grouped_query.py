@@ -18,8 +18,8 @@ from october.attention import DecoderConfig, Transformer
 from october.attention.mistral import RollingBufferCache, pack_
 from october.data import wikipedia_documents_fingerprint
 from october.errors import OctoberError
-from october.evaluation import bootstrap_interval, t_interval
-from october.experiments.mistral._common import exact, over_seeds, seconds_in_turn
+from october.evaluation import bootstrap_interval, exact_cell, interval_cell, mean_cell, t_interval
+from october.experiments.mistral._common import seconds_in_turn
 from october.experiments.mistral._quality_cells import difference_cell
 from october.experiments.mistral._small_decoder import (
     Batches,
@@ -183,10 +183,10 @@ def row(
     assert window is not None
     cells = {
         "parameters": Cell(value=num_parameters),
-        "cache of a row": exact(cache_bytes, "bytes"),
-        "by formula": exact(formula_bytes(config, window), "bytes"),
+        "cache of a row": exact_cell(cache_bytes, "bytes"),
+        "by formula": exact_cell(formula_bytes(config, window), "bytes"),
         "decode step": middle(seconds, scale=1e3, unit="ms"),
-        "held-out bits per byte": over_seeds(bits.mean(axis=1), "bits"),
+        "held-out bits per byte": mean_cell(bits.mean(axis=1), "bits"),
         "over ungrouped": difference_cell(bits.mean(axis=1), ungrouped.mean(axis=1), "bits"),
     }
     return Row(name=f"{kv_heads} KV head{'s' * (kv_heads > 1)}", cells=cells)
@@ -194,8 +194,7 @@ def row(
 
 def middle(values: Sequence[float], scale: float = 1.0, unit: str | None = None) -> Cell:
     """Return the mean of timings with a bootstrap interval."""
-    interval = bootstrap_interval(scale * np.array(values))
-    return Cell(value=interval.value, n=interval.n, interval=(interval.low, interval.high), unit=unit)
+    return interval_cell(bootstrap_interval(scale * np.array(values)), unit)
 
 
 def evidence_of(
@@ -210,7 +209,7 @@ def evidence_of(
         return {}
     ratios = np.divide(seconds[str(grouped)], seconds[str(num_heads)])
     return {
-        "cache bytes over ungrouped": exact(sizes[grouped] / sizes[num_heads]),
+        "cache bytes over ungrouped": exact_cell(sizes[grouped] / sizes[num_heads]),
         "decode step over ungrouped": middle(ratios),
         "bits per byte over ungrouped": difference_cell(
             bits[grouped].mean(axis=1), bits[num_heads].mean(axis=1), "bits"

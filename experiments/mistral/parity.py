@@ -12,6 +12,7 @@ from pydantic import PositiveInt
 
 from october.data import wikipedia_documents, wikipedia_documents_fingerprint
 from october.errors import OctoberError
+from october.evaluation import exact_cell
 from october.experiments.mistral._beside_transformers import (
     NUM_HEADS,
     SMALL_VOCABULARY,
@@ -20,7 +21,7 @@ from october.experiments.mistral._beside_transformers import (
     pretrained,
     random_models,
 )
-from october.experiments.mistral._common import Sizes, exact
+from october.experiments.mistral._common import Sizes
 from october.files import content_hash
 from october.language_models import ModelHandle
 from october.reporting import Cell, Result, Row
@@ -103,10 +104,10 @@ def parity(
 
 def heads_row(key: Key, found: Sequence[Found]) -> Row:
     """Return the row of a ratio of heads: the largest difference of all seeds, lengths and chunk sizes."""
-    cells = {"largest difference": exact(apart(found)), **token_cells(found)}
+    cells = {"largest difference": exact_cell(apart(found)), **token_cells(found)}
     if key[0] != "float32":
-        cells["ours from float32"] = exact(max(each["ours"] for each in found))
-        cells["theirs from float32"] = exact(max(each["theirs"] for each in found))
+        cells["ours from float32"] = exact_cell(max(each["ours"] for each in found))
+        cells["theirs from float32"] = exact_cell(max(each["theirs"] for each in found))
     heads = f"{key[1]} query head{'s' * (key[1] > 1)} to 1"
     return Row(name=f"random Mistral, {key[0]}, {heads}", cells=cells)
 
@@ -115,15 +116,15 @@ def chunk_row(name: str, random: Mapping[Key, Sequence[Found]]) -> Row:
     """Return the row of a chunk size: the largest difference of all random models in float32."""
     found = [each["apart"][name] for (dtype, _), models in random.items() if dtype == "float32" for each in models]
     label = "prompts whole" if name == "whole" else f"chunks of {name}"
-    cells = {"largest difference": exact(max(found))} if found else {}
+    cells = {"largest difference": exact_cell(max(found))} if found else {}
     return Row(name=f"random Mistral, float32, {label}", cells=cells)
 
 
 def document_row(name: str, dtype: str, found: Sequence[Found]) -> Row:
     """Return the row of a pretrained model."""
     cells = {
-        "largest difference": exact(apart(found)),
-        "over the largest logit": exact(max(max(each["apart"].values()) / each["largest"] for each in found)),
+        "largest difference": exact_cell(apart(found)),
+        "over the largest logit": exact_cell(max(max(each["apart"].values()) / each["largest"] for each in found)),
         **token_cells(found),
     }
     return Row(name=f"{name}, {dtype}, {max(each['length'] for each in found):,} tokens", cells=cells)
@@ -132,8 +133,8 @@ def document_row(name: str, dtype: str, found: Sequence[Found]) -> Row:
 def token_cells(found: Sequence[Found]) -> dict[str, Cell]:
     """Return how many greedy tokens were compared, and how many differ."""
     return {
-        "greedy tokens": exact(sum(each["tokens"] for each in found)),
-        "that differ": exact(sum(each["differing"] for each in found)),
+        "greedy tokens": exact_cell(sum(each["tokens"] for each in found)),
+        "that differ": exact_cell(sum(each["differing"] for each in found)),
     }
 
 
@@ -145,8 +146,8 @@ def apart(found: Iterable[Found]) -> float:
 def evidence(random: Mapping[Key, Sequence[Found]], read: Mapping[str, Sequence[Found]]) -> dict[str, Cell]:
     """Return what decides the claims, all of it in float32."""
     models = [each for (dtype, _), found in random.items() if dtype == "float32" for each in found]
-    decided = {"largest difference, random Mistral, float32": exact(apart(models))} if models else {}
+    decided = {"largest difference, random Mistral, float32": exact_cell(apart(models))} if models else {}
     compared = [*models, *read.get("float32", [])]
     if compared:
-        decided["greedy tokens that differ, float32"] = exact(sum(each["differing"] for each in compared))
+        decided["greedy tokens that differ, float32"] = exact_cell(sum(each["differing"] for each in compared))
     return decided

@@ -21,11 +21,10 @@ from october.attention.chunked_prefill import PREFILL_CHUNK
 from october.attention.mistral import RollingBufferCache, pack_
 from october.attention.ring_attention import TensorMemory
 from october.errors import OctoberError
+from october.evaluation import exact_cell, mean_cell
 from october.experiments.mistral._common import (
     MEBIBYTE,
     Sizes,
-    exact,
-    over_seeds,
     random_decoder,
     random_text,
     seconds_in_turn,
@@ -182,17 +181,17 @@ def chunk_row(
     found: Sequence[Mapping[str, float]],
 ) -> Row:
     """Return the row of a chunk size."""
-    cells = {"chunk": exact(size, "tokens"), "peak": exact(peaks["peak"] / MEBIBYTE, "MiB")}
-    cells["by formula"] = exact(formula_bytes(config, prompt_length, size) / MEBIBYTE, "MiB")
+    cells = {"chunk": exact_cell(size, "tokens"), "peak": exact_cell(peaks["peak"] / MEBIBYTE, "MiB")}
+    cells["by formula"] = exact_cell(formula_bytes(config, prompt_length, size) / MEBIBYTE, "MiB")
     if "one pass" in peaks:
-        cells["one pass over chunk + W"] = exact(peaks["one pass"] / MEBIBYTE, "MiB")
+        cells["one pass over chunk + W"] = exact_cell(peaks["one pass"] / MEBIBYTE, "MiB")
     if "half the prompt" in peaks:
-        cells["half the prompt"] = exact(peaks["half the prompt"] / MEBIBYTE, "MiB")
+        cells["half the prompt"] = exact_cell(peaks["half the prompt"] / MEBIBYTE, "MiB")
     cells |= {
-        "pre-fill": over_seeds([each["seconds"] for each in found], "s"),
-        "tokens per second": over_seeds([prompt_length / each["seconds"] for each in found]),
-        "difference of logits": exact(max(each["apart"] for each in found)),
-        "greedy tokens that differ": exact(sum(each["differing"] for each in found)),
+        "pre-fill": mean_cell([each["seconds"] for each in found], "s"),
+        "tokens per second": mean_cell([prompt_length / each["seconds"] for each in found]),
+        "difference of logits": exact_cell(max(each["apart"] for each in found)),
+        "greedy tokens that differ": exact_cell(sum(each["differing"] for each in found)),
     }
     whole, default = size == prompt_length, size == PREFILL_CHUNK
     name = "whole prompt" if whole else f"chunks of {size:,}{' (default)' if default else ''}"
@@ -204,21 +203,21 @@ def evidence(
 ) -> dict[str, Cell]:
     """Return what decides the claims, as far as the sizes allow."""
     decided = {
-        "greedy tokens that differ from those after one pass": exact(
+        "greedy tokens that differ from those after one pass": exact_cell(
             sum(each["differing"] for found in by_size.values() for each in found)
         )
     }
     growths = [each["peak"] / each["half the prompt"] for each in peaks.values() if "half the prompt" in each]
     bounds = [each["peak"] / each["one pass"] for each in peaks.values() if "one pass" in each]
     if growths:
-        decided["growth of the peak when the prompt doubles"] = exact(max(growths))
+        decided["growth of the peak when the prompt doubles"] = exact_cell(max(growths))
     if bounds:
-        decided["peak over that of chunk + W tokens in one pass"] = exact(max(bounds))
+        decided["peak over that of chunk + W tokens in one pass"] = exact_cell(max(bounds))
     if PREFILL_CHUNK in by_size:
         best = [min(each["seconds"] for each in found) for found in zip(*by_size.values(), strict=True)]
         own = [each["seconds"] for each in by_size[PREFILL_CHUNK]]
         slower = [one / other for one, other in zip(own, best, strict=True)]
-        decided["seconds at the default chunk over the best"] = over_seeds(slower)
+        decided["seconds at the default chunk over the best"] = mean_cell(slower)
     return decided
 
 

@@ -14,12 +14,11 @@ from pydantic import PositiveInt
 from october.attention import DecoderConfig, DenseCache
 from october.attention.mistral import RollingBufferCache
 from october.errors import OctoberError
+from october.evaluation import exact_cell, mean_cell
 from october.experiments.mistral._common import (
     MEBIBYTE,
     MISTRAL_7B,
     Sizes,
-    exact,
-    over_seeds,
     random_text,
     small_mistral,
 )
@@ -80,18 +79,19 @@ def rolling_cache(
 def position_row(config: DecoderConfig, position: int, found: Sequence[Measured]) -> Row:
     """Return the row of a position."""
     window = config.sliding_windows[0] or position
-    cells = {"tokens": exact(position), **bytes_cells(config, position)}
-    cells |= {f"{name}, bytes": exact(found[0][name]["bytes"] / MEBIBYTE, "MiB") for name in (DYNAMIC, STATIC)}
-    cells |= {f"{name}, step": over_seeds([1000 * each[name]["seconds"] for each in found], "ms") for name in CACHES}
+    cells = {"tokens": exact_cell(position), **bytes_cells(config, position)}
+    cells |= {f"{name}, bytes": exact_cell(found[0][name]["bytes"] / MEBIBYTE, "MiB") for name in (DYNAMIC, STATIC)}
+    cells |= {f"{name}, step": mean_cell([1000 * each[name]["seconds"] for each in found], "ms") for name in CACHES}
     cells |= {
-        f"difference, {name}": exact(max(each[name]["apart"] for each in found)) for name in (ROLLING, DYNAMIC, STATIC)
+        f"difference, {name}": exact_cell(max(each[name]["apart"] for each in found))
+        for name in (ROLLING, DYNAMIC, STATIC)
     }
     return Row(name=f"{position / window:g} W tokens", cells=cells)
 
 
 def row_of_mistral_7b() -> Row:
     """Return the row of the paper's own shape and length: bytes only."""
-    cells = {"tokens": exact(LONG), **bytes_cells(MISTRAL_7B, LONG, torch.bfloat16)}
+    cells = {"tokens": exact_cell(LONG), **bytes_cells(MISTRAL_7B, LONG, torch.bfloat16)}
     return Row(name="Mistral 7B in bfloat16, 8 W tokens", cells=cells, published="32K tokens", status="reproduced")
 
 
@@ -99,9 +99,9 @@ def bytes_cells(config: DecoderConfig, length: int, dtype: torch.dtype = torch.f
     """Return the bytes of both caches for a text, and their ratio."""
     rolling, full = cache_bytes(config, length, dtype)
     return {
-        f"{ROLLING}, bytes": exact(rolling / MEBIBYTE, "MiB"),
-        f"{FULL}, bytes": exact(full / MEBIBYTE, "MiB"),
-        "full over rolling": exact(full / rolling),
+        f"{ROLLING}, bytes": exact_cell(rolling / MEBIBYTE, "MiB"),
+        f"{FULL}, bytes": exact_cell(full / MEBIBYTE, "MiB"),
+        "full over rolling": exact_cell(full / rolling),
     }
 
 
@@ -118,13 +118,13 @@ def evidence(config: DecoderConfig, by_position: Mapping[int, Sequence[Measured]
     rolling, full = cache_bytes(config, 8 * window)
     apart = max(each[ROLLING]["apart"] for found in by_position.values() for each in found)
     decided = {
-        "bytes of a full cache over a rolling one's at 8 W": exact(full / rolling),
-        "largest difference from a full cache's logits": exact(apart),
+        "bytes of a full cache over a rolling one's at 8 W": exact_cell(full / rolling),
+        "largest difference from a full cache's logits": exact_cell(apart),
     }
     if 2 * window in by_position and last > 2 * window:
         pairs = zip(by_position[last], by_position[2 * window], strict=True)
         slower = [late[ROLLING]["seconds"] / early[ROLLING]["seconds"] for late, early in pairs]
-        decided["decode step at the last position over one at 2 W"] = over_seeds(slower)
+        decided["decode step at the last position over one at 2 W"] = mean_cell(slower)
     return decided
 
 

@@ -19,11 +19,10 @@ from october.attention.mistral import RollingBufferCache
 from october.attention.ring_attention import blockwise_attention
 from october.attention.ring_attention.layouts import Run as Positions
 from october.attention.ring_attention.tiles import Mask
+from october.evaluation import exact_cell, mean_cell
 from october.experiments.mistral._common import (
     MISTRAL_7B,
     Sizes,
-    exact,
-    over_seeds,
     random_decoder,
     random_text,
     seconds_in_turn,
@@ -110,7 +109,7 @@ def sliding_window(
     rows += [length_row(length, window, seconds[length]) for length in lengths]
     span = receptive_field(MISTRAL_7B.sliding_windows[0] or 0, MISTRAL_7B.num_layers)
     rows.append(
-        Row(name="span of Mistral 7B, by formula", cells={"span": exact(span, "tokens")}, published="Mistral 7B")
+        Row(name="span of Mistral 7B, by formula", cells={"span": exact_cell(span, "tokens")}, published="Mistral 7B")
     )
     return Result(
         rows=rows,
@@ -183,13 +182,13 @@ def reach(window: int, num_layers: int, seed: int) -> int:
 
 def length_row(length: int, window: int, seconds: Sequence[Seconds]) -> Row:
     """Return the row of a length."""
-    times = {column: over_seeds([1000 * each[name] for each in seconds], "ms") for column, name in MILLISECONDS.items()}
+    times = {column: mean_cell([1000 * each[name] for each in seconds], "ms") for column, name in MILLISECONDS.items()}
     cells = {
-        "tokens": exact(length),
-        "pairs, full over window": exact(num_pairs(length, None) / num_pairs(length, window)),
+        "tokens": exact_cell(length),
+        "pairs, full over window": exact_cell(num_pairs(length, None) / num_pairs(length, window)),
         **times,
-        "full over window": over_seeds(ratios(seconds, "full", "windowed")),
-        "full over window, pre-fill": over_seeds(ratios(seconds, "full pre-fill", "windowed pre-fill")),
+        "full over window": mean_cell(ratios(seconds, "full", "windowed")),
+        "full over window, pre-fill": mean_cell(ratios(seconds, "full pre-fill", "windowed pre-fill")),
     }
     return Row(
         name=f"{length / window:g} W tokens", cells=cells, published="Mistral 7B" if length == 4 * window else None
@@ -200,7 +199,7 @@ def reach_row(window: int, num_layers: int, found: Sequence[int]) -> Row:
     """Return the row of a receptive field: as measured, and as k (W - 1) + 1 says."""
     cells = {
         "span": Cell(value=max(found), n=len(found), interval=(min(found), max(found)), unit="tokens"),
-        "k (W - 1) + 1": exact(receptive_field(window, num_layers), "tokens"),
+        "k (W - 1) + 1": exact_cell(receptive_field(window, num_layers), "tokens"),
     }
     return Row(name=f"span of {num_layers} layer{'s' * (num_layers > 1)} of W = {window}", cells=cells)
 
@@ -215,15 +214,15 @@ def evidence_of_times(seconds: Mapping[int, Sequence[Seconds]], window: int) -> 
     if 4 * window not in seconds:
         return {}
     times = ratios(seconds[4 * window], "full", "windowed")
-    return {"full attention's seconds over windowed attention's at 4 W": over_seeds(times)}
+    return {"full attention's seconds over windowed attention's at 4 W": mean_cell(times)}
 
 
 def evidence_of_reach(reaches: Mapping[tuple[int, int], Sequence[int]], span: int) -> dict[str, Cell]:
     """Return what decides the claims on the span. Counts: the same in every run."""
     deviations = [abs(each - receptive_field(*key)) for key, found in reaches.items() for each in found]
     return {
-        "largest deviation of the measured reach": exact(max(deviations)),
-        "positions that 32 layers of W = 4096 see": exact(span),
+        "largest deviation of the measured reach": exact_cell(max(deviations)),
+        "positions that 32 layers of W = 4096 see": exact_cell(span),
     }
 
 

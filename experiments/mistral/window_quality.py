@@ -13,8 +13,7 @@ import numpy as np
 from pydantic import PositiveFloat, PositiveInt
 
 from october.data import wikipedia_documents_fingerprint
-from october.evaluation import t_interval
-from october.experiments.mistral._common import exact, over_seeds
+from october.evaluation import exact_cell, mean_cell, t_interval
 from october.experiments.mistral._pretrained_windows import Quantized, Reader, Windows, in_sliding_layers
 from october.experiments.mistral._quality_cells import difference_cell, perplexity_cell, share_cell
 from october.experiments.mistral._relay import MARKERS, Span, measured_reach, spans_of, train_and_ask
@@ -126,7 +125,7 @@ def buffer_rows(buffered: Mapping[int, tuple[Sequence[float], float]]) -> list[R
             name=f"{OWN}, float32, rolling buffer in chunks of {size}",
             cells={
                 "perplexity": perplexity_cell(means),
-                "largest difference from one pass": exact(largest, "nats"),
+                "largest difference from one pass": exact_cell(largest, "nats"),
             },
         )
         for size, (means, largest) in buffered.items()
@@ -138,7 +137,7 @@ def span_row(span: Span, right: Sequence[np.ndarray]) -> Row:
     together = np.concatenate(right)
     cells = {
         "k (W - 1)": Cell(value=span.reach),
-        "measured reach": over_seeds([measured_reach(each) for each in right], "tokens"),
+        "measured reach": mean_cell([measured_reach(each) for each in right], "tokens"),
         "accuracy at W - 1": share_cell(together[:, span.window - 1]),
         "accuracy at k (W - 1)": share_cell(together[:, span.reach]),
         "accuracy beyond": share_cell(together[:, span.reach + 1 :].mean(axis=1)),
@@ -167,7 +166,7 @@ def pretrained_evidence(
         evidence["loss of the worst smaller windows over own"] = difference_cell(losses[worst], losses[OWN], "nats")
     if buffered:
         largest = max(difference for _, difference in buffered.values())
-        evidence["largest difference through the rolling buffer"] = exact(largest, "nats")
+        evidence["largest difference through the rolling buffer"] = exact_cell(largest, "nats")
     return evidence
 
 
@@ -181,7 +180,7 @@ def span_evidence(right: Mapping[Span, Sequence[np.ndarray]]) -> dict[str, Cell]
         "accuracy beyond k (W - 1), over a guess": share_cell(
             np.concatenate([each[:, span.reach + 1 :].mean(axis=1) for span, each in runs]), less=GUESS
         ),
-        "measured reach over k (W - 1)": over_seeds([measured_reach(each) / span.reach for span, each in runs]),
+        "measured reach over k (W - 1)": mean_cell([measured_reach(each) / span.reach for span, each in runs]),
     }
 
 

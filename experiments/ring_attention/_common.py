@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from october.attention.ring_attention.activation_memory import Method
-from october.reporting import Cell
 from october.reporting.published import PublishedTable, published_of
 
 METHOD_LABELS: Mapping[Method, str] = MappingProxyType(
@@ -18,14 +17,9 @@ METHOD_LABELS: Mapping[Method, str] = MappingProxyType(
 """What tables and figures call the four methods, as in `published.yaml`."""
 
 
-def exact(value: float, unit: str | None = None) -> Cell:
-    """Return a computed number, whose interval is itself: nothing was measured, so nothing is uncertain."""
-    return Cell(value=value, interval=(value, value), unit=unit)
-
-
 def published_table(table_id: str) -> PublishedTable:
     """Return a table of the paper by its `id` in `published.yaml`."""
-    return next(table for table in published_of("ring_attention").tables if table.id == table_id)
+    return published_of("ring_attention").table(table_id)
 
 
 def agreeing(computed: Mapping[str, Mapping[str, float]], table: PublishedTable, names: Iterable[str]) -> int:

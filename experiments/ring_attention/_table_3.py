@@ -9,7 +9,8 @@ from october.attention.ring_attention.activation_memory import METHODS, Method
 from october.attention.ring_attention.interconnect import GIBIBYTE
 from october.attention.ring_attention.model_shapes import MODEL_SHAPES
 from october.attention.ring_attention.training_memory import max_context, power_of_two_at_most
-from october.experiments.ring_attention._common import METHOD_LABELS, exact, published_table
+from october.evaluation import exact_cell
+from october.experiments.ring_attention._common import METHOD_LABELS, published_table
 from october.reporting import Row, new_figure, save_figure
 
 THOUSAND = 1024  # the published contexts are powers of two of binary thousands
@@ -77,8 +78,8 @@ def model_rows(cells: Sequence[Comparison]) -> list[Row]:
     for cell in cells:
         name = f"{cell.cluster} {cell.model}"
         row = rows.setdefault(name, Row(name=f"{name}, by the model", cells={}, published=name))
-        row.cells[METHOD_LABELS[cell.method]] = exact(cell.predicted)
-        row.cells[f"{METHOD_LABELS[cell.method]}, over published"] = exact(cell.ratio)
+        row.cells[METHOD_LABELS[cell.method]] = exact_cell(cell.predicted)
+        row.cells[f"{METHOD_LABELS[cell.method]}, over published"] = exact_cell(cell.ratio)
     return list(rows.values())
 
 

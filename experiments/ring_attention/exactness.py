@@ -14,7 +14,7 @@ from torch import Tensor
 
 from october.attention.ring_attention import Layout, ring_attention, shard, unshard
 from october.attention.ring_attention.layouts import LAYOUTS
-from october.evaluation import t_interval
+from october.evaluation import interval_cell, t_interval
 from october.experiments.ring_attention._ring_common import (
     DTYPES,
     QUANTITIES,
@@ -264,8 +264,7 @@ def _largest(errors: Mapping[tuple[int, Setting], Errors], name: str, seeds: Seq
 
 def _over_seeds(errors: Iterable[Sequence[float]]) -> Cell:
     """Return the mean over seeds of each seed's largest number, with its interval."""
-    interval = t_interval([max(of_seed) for of_seed in errors])
-    return Cell(value=interval.value, n=interval.n, interval=(interval.low, interval.high))
+    return interval_cell(t_interval([max(of_seed) for of_seed in errors]))
 
 
 def _row(name: str, dtype: str, cells: Mapping[str, Cell]) -> Row:

@@ -7,7 +7,8 @@ from october.attention.ring_attention.training_flops import (
     FIGURE_5_HIDDEN_SIZES,
     training_flops_ratio,
 )
-from october.experiments.ring_attention._common import agreeing, exact, published_table
+from october.evaluation import exact_cell
+from october.experiments.ring_attention._common import agreeing, published_table
 from october.files import content_hash
 from october.reporting import Cell, Result, Row, new_figure, save_figure
 from october.run import Run
@@ -32,9 +33,9 @@ def flops(run: Run) -> Result:
     return Result(
         rows=rows,
         evidence={
-            "cells of Figure 5 that agree": exact(agreeing(ratios, table, ratios)),
-            "cells of 13B that agree with the text's h": exact(agreeing({"13B": misprint}, table, ["13B"])),
-            "cost of 1M tokens, 1TB relative to 7B": exact(ratios["1TB"]["1M"] / ratios["7B"]["1M"]),
+            "cells of Figure 5 that agree": exact_cell(agreeing(ratios, table, ratios)),
+            "cells of 13B that agree with the text's h": exact_cell(agreeing({"13B": misprint}, table, ["13B"])),
+            "cost of 1M tokens, 1TB relative to 7B": exact_cell(ratios["1TB"]["1M"] / ratios["7B"]["1M"]),
         },
         figures={"Training FLOPs for the same tokens, relative to a context of 4K": draw(run.figures, ratios)},
         fingerprints={"Figure 5 as published": content_hash(table.model_dump())},

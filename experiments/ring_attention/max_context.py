@@ -28,7 +28,8 @@ from october.attention.ring_attention.tensor_memory import TensorMemory
 from october.attention.ring_attention.training_batch import training_shard
 from october.attention.ring_attention.training_memory import largest_that, training_memory
 from october.attention.ring_attention.training_step import ring_loss
-from october.experiments.ring_attention._common import METHOD_LABELS, exact
+from october.evaluation import exact_cell
+from october.experiments.ring_attention._common import METHOD_LABELS
 from october.experiments.ring_attention._longest import longest_context
 from october.experiments.ring_attention._ring_common import LazyProcesses, world_sizes_here
 from october.experiments.ring_attention._table_3 import comparisons, draw_comparison, model_rows
@@ -190,12 +191,12 @@ def context_row(method: Method, size: int, found: Found, predicted: int) -> Row:
     """Return a method's row: its longest context, how it was found, and the model's."""
     lengths = [length for length, _ in found["peaks"]]
     cells = {
-        "longest context": exact(found["context"], "tokens"),
+        "longest context": exact_cell(found["context"], "tokens"),
         "found": Cell(value="extrapolated" if found["extrapolated"] else "measured"),
-        "longest run": exact(max(lengths), "tokens"),
+        "longest run": exact_cell(max(lengths), "tokens"),
         "steps run": Cell(value=len(lengths)),
-        "by the model": exact(predicted, "tokens"),
-        "over the model": exact(found["context"] / predicted) if predicted else Cell(),
+        "by the model": exact_cell(predicted, "tokens"),
+        "over the model": exact_cell(found["context"] / predicted) if predicted else Cell(),
     }
     return Row(name=f"{METHOD_LABELS[method]}, {size} process{'es' * (size > 1)}", cells=cells)
 
@@ -207,10 +208,10 @@ def evidence(found: Contexts, sizes: Sequence[int], alone: int) -> dict[str, Cel
     if not min(contexts) or not best:
         return {}
     shares = [context / (size * best) for size, context in zip(sizes, contexts, strict=True)]
-    decided = {"context over the best baseline's, per process": exact(min(shares))}
+    decided = {"context over the best baseline's, per process": exact_cell(min(shares))}
     if len(sizes) > 1:
         slope = float(np.polyfit(np.log(sizes), np.log(contexts), 1)[0])
-        decided["slope of log context over log processes"] = exact(slope)
+        decided["slope of log context over log processes"] = exact_cell(slope)
     return decided
 
 

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from october.attention.ring_attention import BlockwiseFeedForward, blockwise_attention, shard_length
 from october.attention.ring_attention.activation_memory import Method, layer_activations, ring_attention_elements
 from october.attention.ring_attention.tensor_memory import TensorMemory
-from october.experiments.ring_attention._common import METHOD_LABELS, exact
+from october.evaluation import exact_cell
+from october.experiments.ring_attention._common import METHOD_LABELS
 from october.experiments.ring_attention._ring_common import (
     Heads,
     LazyProcesses,
@@ -158,8 +159,8 @@ def ring_row(size: int, length: int, heads: Heads, peaks: Peaks) -> Row:
     cells = {
         **_measured(peaks),
         **_against(peaks, formula),
-        "over six blocks": exact(over_blocks(peaks, block, heads, backward=False)),
-        "backward over twelve": exact(over_blocks(peaks, block, heads, backward=True)),
+        "over six blocks": exact_cell(over_blocks(peaks, block, heads, backward=False)),
+        "backward over twelve": exact_cell(over_blocks(peaks, block, heads, backward=True)),
     }
     name = f"{METHOD_LABELS['ring']}, {size} process{'es' * (size > 1)}, {length:,} tokens"
     return Row(name=name, cells=cells, published=f"activation_sizes/{METHOD_LABELS['ring']}")
@@ -194,11 +195,13 @@ def layer_peak(peaks: Peaks) -> int:
 def evidence_of_rings(fixed: Mapping[int, Peaks], block: int, heads: Heads) -> dict[str, Cell]:
     """Return what decides the claims on rings with a fixed block. Counts of bytes: the same in every run."""
     found = {
-        "peak over six blocks": exact(max(over_blocks(peaks, block, heads, backward=False) for peaks in fixed.values()))
+        "peak over six blocks": exact_cell(
+            max(over_blocks(peaks, block, heads, backward=False) for peaks in fixed.values())
+        )
     }
     rings = [layer_peak(peaks) for size, peaks in fixed.items() if size > 1]  # alone, nothing is under way
     if len(rings) > 1:
-        found["growth of the peak at a fixed block"] = exact(max(rings) / rings[0])
+        found["growth of the peak at a fixed block"] = exact_cell(max(rings) / rings[0])
     return found
 
 
@@ -210,7 +213,7 @@ def evidence_beside(
 ) -> dict[str, Cell]:
     """Return the peak of the largest ring over the smallest of the baselines', all at one length."""
     smallest = min(layer_peak(baselines[method, length]) for method in BASELINES)
-    return {"ring's peak over the smallest baseline's": exact(layer_peak(rings[max(sizes), length]) / smallest)}
+    return {"ring's peak over the smallest baseline's": exact_cell(layer_peak(rings[max(sizes), length]) / smallest)}
 
 
 def draw(
@@ -250,7 +253,7 @@ def draw(
 
 
 def _measured(peaks: Peaks) -> dict[str, Cell]:
-    cells = {column: exact((peaks[name] or 0) / MEBIBYTE, "MiB") for column, name in COLUMNS.items()}
+    cells = {column: exact_cell((peaks[name] or 0) / MEBIBYTE, "MiB") for column, name in COLUMNS.items()}
     grown = peaks["forward growth"]
     if grown is not None:  # sampled, and blind to memory that the C library uses again
         cells["process grew by"] = Cell(value=grown / MEBIBYTE, unit="MiB")
@@ -260,7 +263,7 @@ def _measured(peaks: Peaks) -> dict[str, Cell]:
 def _against(peaks: Peaks, formula: int) -> dict[str, Cell]:
     peak = layer_peak(peaks)
     return {
-        "peak": exact(peak / MEBIBYTE, "MiB"),
-        "formula": exact(formula / MEBIBYTE, "MiB"),
-        "peak over formula": exact(peak / formula),
+        "peak": exact_cell(peak / MEBIBYTE, "MiB"),
+        "formula": exact_cell(formula / MEBIBYTE, "MiB"),
+        "peak over formula": exact_cell(peak / formula),
     }

@@ -19,8 +19,7 @@ from october.attention.ring_attention.interconnect import DEVICES, Device, hop_c
 from october.attention.ring_attention.layouts import LAYOUTS
 from october.attention.ring_attention.plan import Work, default_pieces, journey
 from october.attention.ring_attention.tiles import Mask
-from october.evaluation import t_interval
-from october.experiments.ring_attention._common import exact
+from october.evaluation import exact_cell, mean_cell
 from october.experiments.ring_attention._ring_common import Heads, LazyProcesses, drawn_shard, world_sizes_here
 from october.files import content_hash
 from october.reporting import Cell, Result, Row, new_figure, save_figure
@@ -156,8 +155,8 @@ def minimal_block_rows() -> list[Row]:
         Row(
             name=f"minimal block, {device.name}",
             cells={
-                "minimal block": exact(minimal_block(device) / 1000, "thousand"),
-                "minimal block, causal": exact(minimal_block(device, causal=True) / 1000, "thousand"),
+                "minimal block": exact_cell(minimal_block(device) / 1000, "thousand"),
+                "minimal block, causal": exact_cell(minimal_block(device, causal=True) / 1000, "thousand"),
             },
             published="minimal block",
         )
@@ -187,7 +186,7 @@ def balance_row(size: int, layout: Layout, length: int, lines: Sequence[Timeline
         for line in lines
     ]
     cells = {
-        "pairs of the busiest": exact(max(pairs) * size / sum(pairs), "x mean"),
+        "pairs of the busiest": exact_cell(max(pairs) * size / sum(pairs), "x mean"),
         "seconds of the busiest": Cell(value=max(seconds) * size / sum(seconds), unit="x mean"),
         "busiest": Cell(value=max(seconds), unit="s"),
     }
@@ -200,11 +199,11 @@ def slow_row(
     """Return the row of a block on the slowed link, what was measured beside the formula."""
     cost = hop_cost(block, num_heads=heads.num_heads, head_dim=heads.head_dim, bytes_per_element=BYTES)
     cells = {
-        "over the minimal block": exact(block / minimal),
+        "over the minimal block": exact_cell(block / minimal),
         "work of a hop": Cell(value=1000 * cost.flops / rate, unit="ms"),
         "transfer of a hop": Cell(value=1000 * cost.bytes_sent / link, unit="ms"),
         "waiting": _percent(shares),
-        "waiting, by formula": exact(100 * expected_share(block / minimal, size), "%"),
+        "waiting, by formula": exact_cell(100 * expected_share(block / minimal, size), "%"),
     }
     return Row(name=f"slowed link, {size} processes, block of {block:,}", cells=cells)
 
@@ -214,11 +213,15 @@ def counted_rows(rate: float, link: float, heads: Heads, minimal: int) -> list[R
     cost = hop_cost(minimal, num_heads=heads.num_heads, head_dim=heads.head_dim, bytes_per_element=BYTES)
     here = Device("this machine", rate, link, 0, "measured; slowed down")
     return [
-        Row(name="FLOPs per hop, here", cells={"count": exact(cost.flops)}, published="FLOPs per hop"),
-        Row(name="bytes per hop, here (float32)", cells={"count": exact(cost.bytes_sent)}, published="bytes per hop"),
+        Row(name="FLOPs per hop, here", cells={"count": exact_cell(cost.flops)}, published="FLOPs per hop"),
+        Row(
+            name="bytes per hop, here (float32)",
+            cells={"count": exact_cell(cost.bytes_sent)},
+            published="bytes per hop",
+        ),
         Row(
             name="minimal block, here",
-            cells={"minimal block": exact(minimal_block(here, bytes_per_element=BYTES) / 1000, "thousand")},
+            cells={"minimal block": exact_cell(minimal_block(here, bytes_per_element=BYTES) / 1000, "thousand")},
             published="minimal block",
         ),
     ]
@@ -230,11 +233,11 @@ def evidence(shares: Mapping[int, Sequence[float]], minimal: int) -> dict[str, C
     below = [found for block, found in shares.items() if block <= BELOW * minimal]
     decided = {}
     if above:
-        decided["share of time spent waiting, above the minimal block"] = _cell(
+        decided["share of time spent waiting, above the minimal block"] = mean_cell(
             [max(s) for s in zip(*above, strict=True)]
         )
     if below:
-        decided["share of time spent waiting, below the minimal block"] = _cell(
+        decided["share of time spent waiting, below the minimal block"] = mean_cell(
             [min(s) for s in zip(*below, strict=True)]
         )
     return decided
@@ -274,13 +277,8 @@ def draw_shares(folder: Path, shares: Mapping[int, Sequence[float]], minimal: in
     return save_figure(figure, folder, "waiting")
 
 
-def _cell(values: Sequence[float], unit: str | None = None) -> Cell:
-    interval = t_interval(values)
-    return Cell(value=interval.value, n=interval.n, interval=(interval.low, interval.high), unit=unit)
-
-
 def _percent(shares: Sequence[float]) -> Cell:
-    return _cell([100 * share for share in shares], "%")
+    return mean_cell([100 * share for share in shares], "%")
 
 
 def _milliseconds(seconds: Sequence[float]) -> Cell:

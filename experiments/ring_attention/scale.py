@@ -11,7 +11,8 @@ from october.attention.ring_attention.step_estimate import StepEstimate, devices
 from october.attention.ring_attention.training_memory import max_context, power_of_two_at_most
 from october.catalogue import did_you_mean
 from october.errors import OctoberError
-from october.experiments.ring_attention._common import agreeing, exact, published_table
+from october.evaluation import exact_cell
+from october.experiments.ring_attention._common import agreeing, published_table
 from october.experiments.ring_attention._figures import draw_scale
 from october.experiments.ring_attention._table_3 import CLUSTERS
 from october.files import content_hash
@@ -87,7 +88,7 @@ def block_rows() -> list[Row]:
         blocks = {**_table_2(device), "minimal block, causal": minimal_block(device, causal=True) / 1000}
         printed = device.source == "Table 2"
         name = device.name if printed else f"{device.name} ({device.source})"
-        cells = {column: exact(value, "thousand") for column, value in blocks.items()}
+        cells = {column: exact_cell(value, "thousand") for column, value in blocks.items()}
         row = Row(name=name, cells=cells, published=device.name if printed else None)
         rows.append(row.model_copy(update={"status": "reproduced" if printed else "scaled down"}))
     return rows
@@ -95,7 +96,7 @@ def block_rows() -> list[Row]:
 
 def decoding_row() -> Row:
     """Return appendix C's ratio of bandwidth to achieved FLOPs."""
-    return Row(name=DECODING, cells={"B/F": exact(decoding_ratio())}, published=DECODING, status="reproduced")
+    return Row(name=DECODING, cells={"B/F": exact_cell(decoding_ratio())}, published=DECODING, status="reproduced")
 
 
 def decoding_ratio() -> float:
@@ -129,14 +130,14 @@ def evidence() -> dict[str, Cell]:
         max_context(method, shape, tpu.num_devices, tpu.memory_bytes) for method in ("ring", "blockwise_feedforward")
     )
     return {
-        "cells of Table 2 that agree": exact(agreeing(blocks, table, blocks)),
-        "tokens that fit, 7B on 1,024 A100": exact(max_context("ring", shape, 1024, a100.memory_bytes)),
-        "times longer than blockwise, powers of two": exact(
+        "cells of Table 2 that agree": exact_cell(agreeing(blocks, table, blocks)),
+        "tokens that fit, 7B on 1,024 A100": exact_cell(max_context("ring", shape, 1024, a100.memory_bytes)),
+        "times longer than blockwise, powers of two": exact_cell(
             power_of_two_at_most(ring) / power_of_two_at_most(blockwise)
         ),
-        "times longer than blockwise, by the token": exact(ring / blockwise),
-        "GB of layer outputs, 100M tokens": exact(layer_output_bytes() / 1e9),
-        "B/F of TPU v5e at 40 % utilisation": exact(decoding_ratio()),
+        "times longer than blockwise, by the token": exact_cell(ring / blockwise),
+        "GB of layer outputs, 100M tokens": exact_cell(layer_output_bytes() / 1e9),
+        "B/F of TPU v5e at 40 % utilisation": exact_cell(decoding_ratio()),
     }
 
 

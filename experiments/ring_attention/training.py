@@ -31,7 +31,7 @@ from october.attention.ring_attention import (
 )
 from october.data import wikipedia_documents_fingerprint
 from october.errors import OctoberError
-from october.evaluation import bootstrap_interval, paired_bootstrap_interval, t_interval
+from october.evaluation import bootstrap_interval, interval_cell, mean_cell, paired_bootstrap_interval
 from october.experiments.ring_attention import _long_documents as documents
 from october.experiments.ring_attention._ring_common import LazyProcesses
 from october.experiments.ring_attention._small_decoder import (
@@ -265,9 +265,7 @@ def context_rows(
         cells = {
             "context": Cell(value=size * bytes_per_process),
             "training loss at the end": mean_cell([float(end) for end in ends], "nats"),
-            "held-out bits per byte": Cell(
-                value=held_out.value, n=held_out.n, interval=(held_out.low, held_out.high), unit="bits"
-            ),
+            "held-out bits per byte": interval_cell(held_out, "bits"),
             "bits saved over one process": gain(bits[1], bits[size]),
         }
         rows.append(Row(name=f"growing context, {_processes(size)}", cells=cells))
@@ -276,14 +274,7 @@ def context_rows(
 
 def gain(shorter: np.ndarray, longer: np.ndarray) -> Cell:
     """Return the bits per byte that a longer context saves, pair by pair over the held-out documents."""
-    saved = paired_bootstrap_interval(shorter, longer)
-    return Cell(value=saved.value, n=saved.n, interval=(saved.low, saved.high), unit="bits")
-
-
-def mean_cell(values: Sequence[float], unit: str) -> Cell:
-    """Return the mean over seeds with its t interval."""
-    mean = t_interval(values)
-    return Cell(value=mean.value, n=mean.n, interval=(mean.low, mean.high), unit=unit)
+    return interval_cell(paired_bootstrap_interval(shorter, longer), "bits")
 
 
 def draw(

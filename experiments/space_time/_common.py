@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from october.data import EntitySet
-from october.evaluation import paired_t_interval, t_interval
+from october.evaluation import interval_cell, paired_t_interval, t_interval
 from october.files import data_home
 from october.language_models import ModelHandle
 from october.probing import (
@@ -77,14 +77,12 @@ def activations_of(model: ModelHandle, entities: EntitySet, prompt: Prompt = BAR
 
 def cell(scores: Sequence[float], unit: str | None = None) -> Cell:
     """Return the mean of scores over random splits with its 95 % interval, corrected for the splits' overlap."""
-    interval = t_interval(scores, test_fraction=TEST_FRACTION)
-    return Cell(value=interval.value, n=interval.n, interval=(interval.low, interval.high), unit=unit)
+    return interval_cell(t_interval(scores, test_fraction=TEST_FRACTION), unit)
 
 
 def difference(ours: Sequence[float], theirs: Sequence[float]) -> Cell:
     """Return the mean paired difference over random splits with its 95 % interval, corrected likewise."""
-    interval = paired_t_interval(ours, theirs, test_fraction=TEST_FRACTION)
-    return Cell(value=interval.value, n=interval.n, interval=(interval.low, interval.high))
+    return interval_cell(paired_t_interval(ours, theirs, test_fraction=TEST_FRACTION))
 
 
 def column(scores: Sequence[dict[str, Any]], name: str) -> list[float]:

@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import PositiveInt
 
 from october.data import EntityHandle, EntitySet, coastline
-from october.evaluation import bootstrap_interval
+from october.evaluation import bootstrap_interval, interval_cell
 from october.experiments.space_time import _common as common
 from october.language_models import ModelHandle
 from october.probing import Activations, all_metrics, group_folds, predictions_without_own_group, r2
@@ -141,9 +141,7 @@ def evidence(
     return {
         "longitude R2, held-out countries": common.cell(common.column(unseen, "longitude_r2")),
         "longitude R2 within a held-out fifth": common.cell(common.column(unseen, "longitude_r2_of_fold")),
-        "proximity error, held-out countries": Cell(
-            value=proximity.value, n=proximity.n, interval=(proximity.low, proximity.high)
-        ),
+        "proximity error, held-out countries": interval_cell(proximity),
         "airports from cities over half of airports from airports": common.cell(gains),
     }
 

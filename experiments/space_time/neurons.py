@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import PositiveInt
 
 from october.data import EntityHandle, EntitySet
-from october.evaluation import paired_bootstrap_interval
+from october.evaluation import interval_cell, paired_bootstrap_interval
 from october.experiments.space_time import _common as common
 from october.language_models import ModelHandle
 from october.probing import RidgeProbe, spearman
@@ -69,9 +69,7 @@ def neurons(
         rows += ablation_rows(losses, kind)
         gain = paired_bootstrap_interval(losses["aligned"], losses["random"])
         if kind == "places":
-            evidence["loss from ablating aligned over random neurons"] = Cell(
-                value=gain.value, n=gain.n, interval=(gain.low, gain.high), unit="nats"
-            )
+            evidence["loss from ablating aligned over random neurons"] = interval_cell(gain, "nats")
         fingerprints[entities.name] = entities.fingerprint
     return Result(rows=rows, evidence=evidence, fingerprints=fingerprints)
 
@@ -154,7 +152,7 @@ def ablation_rows(losses: dict[str, list[float]], kind: str) -> list[Row]:
         rise = paired_bootstrap_interval(own, losses["whole"])
         cells = {"loss": Cell(value=float(np.mean(own)), n=len(own), unit="nats")}
         if name != "whole":
-            cells["rise of loss"] = Cell(value=rise.value, n=rise.n, interval=(rise.low, rise.high), unit="nats")
+            cells["rise of loss"] = interval_cell(rise, "nats")
         label = {"whole": "no neuron", "aligned": "the aligned neurons", "random": "random neurons"}[name]
         rows.append(Row(name=f"{kind}, ablating {label}", cells=cells))
     return rows

@@ -152,6 +152,10 @@ class Published(Strict):
         """Return the claims that the experiment `table` decides."""
         return [claim for claim in self.claims if claim.table == table]
 
+    def table(self, table_id: str) -> PublishedTable:
+        """Return a table by its `id`."""
+        return next(table for table in self.tables if table.id == table_id)
+
     def tables_of(self, table: str) -> list[PublishedTable]:
         """Return the published tables that the experiment `table` stands beside."""
         return [entry for entry in self.tables if entry.experiment == f"{self.paper}/{table}"]

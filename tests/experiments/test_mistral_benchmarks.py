@@ -22,7 +22,7 @@ from october.reporting.published import published_of
 def test_every_column_of_table_2_is_a_task_of_the_engine():
     from lm_eval.tasks import TaskManager
 
-    (table,) = [table for table in published_of("mistral").tables if table.id == "benchmarks"]
+    table = published_of("mistral").table("benchmarks")
     assert list(TABLE_2) == table.columns
     manager = TaskManager()
     assert {benchmark.task for benchmark in TABLE_2.values()} <= set(manager.all_tasks)
