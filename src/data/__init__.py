@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from .airports import Airports
     from .cities import UsCities, WorldCities
     from .countries import Country, load_countries
+    from .documents import CorpusHandle, Document, Question, QuestionHandle
     from .entities import CsvEntities, EntityHandle, EntitySet, load_csv
     from .land import coastline
     from .long_documents import wikipedia_documents, wikipedia_documents_fingerprint
@@ -18,11 +19,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Airports",
+    "CorpusHandle",
     "Country",
     "CsvEntities",
+    "Document",
     "EntityHandle",
     "EntitySet",
     "PaperEntities",
+    "Question",
+    "QuestionHandle",
     "UsCities",
     "WikipediaPeople",
     "WordNetPeople",
@@ -39,11 +44,15 @@ __all__ = [
 
 _HOMES = {
     "Airports": "airports",
+    "CorpusHandle": "documents",
     "Country": "countries",
     "CsvEntities": "entities",
+    "Document": "documents",
     "EntityHandle": "entities",
     "EntitySet": "entities",
     "PaperEntities": "world_models",
+    "Question": "documents",
+    "QuestionHandle": "documents",
     "UsCities": "cities",
     "WikipediaPeople": "people",
     "WordNetPeople": "wordnet_people",
