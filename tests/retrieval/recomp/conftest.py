@@ -1,0 +1,72 @@
+"""Tiny models and a handful of documents."""
+
+import pytest
+import tiny_sentence_encoder
+import tiny_tokenizers
+import torch
+from tiny_hugging_face import tiny_model
+
+from october.language_models import TransformersLM
+from october.retrieval import Passage
+from october.retrieval.embeddings import LoadedEncoder
+from october.retrieval.recomp import DualEncoder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    """Tiny models run faster without threads that wait for each other; and sums keep one order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def _lm(family, max_batch_tokens=300):
+    tokenizer = tiny_tokenizers.sentencepiece_like()
+    model = tiny_model(
+        family, "sdpa", vocab_size=len(tokenizer), bos_token_id=2, eos_token_id=1, max_position_embeddings=2048
+    )
+    return TransformersLM(model, tokenizer, max_batch_tokens=max_batch_tokens)
+
+
+@pytest.fixture(scope="session")
+def llama():
+    """A tiny Llama."""
+    return _lm("llama")
+
+
+@pytest.fixture(scope="session")
+def gemma():
+    """A tiny Gemma with a layer of windowed attention."""
+    return _lm("gemma3")
+
+
+@pytest.fixture(scope="session")
+def backbone(tmp_path_factory):
+    """A tiny BERT's folder."""
+    return tiny_sentence_encoder.save_backbone(tmp_path_factory.mktemp("encoder") / "bert")
+
+
+@pytest.fixture
+def sentence_transformer(backbone):
+    """A fresh tiny sentence encoder, always with the same weights."""
+    return tiny_sentence_encoder.sentence_encoder(backbone)
+
+
+@pytest.fixture
+def dual_encoder(sentence_transformer):
+    """The same as a dual encoder."""
+    return DualEncoder(LoadedEncoder(sentence_transformer))
+
+
+@pytest.fixture
+def passages():
+    """Three documents of several sentences; the last repeats one of the first."""
+    rome = "Rome is the capital of Italy. It lies on the Tiber. Two million people live there."
+    tiber = "The Tiber is 405 km long. It flows through Rome. It ends in the Tyrrhenian Sea."
+    again = "Rome is the capital of Italy. The city was founded in 753 BC, as legend has it."
+    return [
+        Passage("a#0", "Rome", rome, "test"),
+        Passage("b#0", "Tiber", tiber, "test"),
+        Passage("c#0", "Rome", again, "test"),
+    ]
