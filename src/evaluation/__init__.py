@@ -5,6 +5,16 @@ from typing import TYPE_CHECKING
 from ..lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from .answers import (
+        answer_from,
+        contains_answer,
+        count_words,
+        exact_match,
+        normalize_answer,
+        paired_test,
+        token_f1,
+        word_perplexity,
+    )
     from .cells import exact_cell, interval_cell, mean_cell
     from .harness import Benchmark, benchmark_values, harness_model
     from .intervals import Interval, bootstrap_interval, paired_bootstrap_interval, paired_t_interval, t_interval
@@ -12,18 +22,28 @@ if TYPE_CHECKING:
 __all__ = [
     "Benchmark",
     "Interval",
+    "answer_from",
     "benchmark_values",
     "bootstrap_interval",
+    "contains_answer",
+    "count_words",
     "exact_cell",
+    "exact_match",
     "harness_model",
     "interval_cell",
     "mean_cell",
+    "normalize_answer",
     "paired_bootstrap_interval",
     "paired_t_interval",
+    "paired_test",
     "t_interval",
+    "token_f1",
+    "word_perplexity",
 ]
 
 _HOMES = {
+    **dict.fromkeys(("answer_from", "contains_answer", "count_words", "exact_match", "normalize_answer"), "answers"),
+    **dict.fromkeys(("paired_test", "token_f1", "word_perplexity"), "answers"),
     **dict.fromkeys(("exact_cell", "interval_cell", "mean_cell"), "cells"),
     **dict.fromkeys(("Benchmark", "benchmark_values", "harness_model"), "harness"),
     **dict.fromkeys(("Interval", "bootstrap_interval", "paired_bootstrap_interval"), "intervals"),
