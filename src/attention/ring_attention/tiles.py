@@ -8,13 +8,12 @@ sliding window of W keys (the own one included) both become bounds on the differ
 
 and this band, cut to the rectangle of the two runs, is a union of full rectangles, lower triangles and upper ones:
 
-    no far edge        far edge only        both edges, W = 3, in strips of W rows
-    c . . .            f f f f              c . . . . . .      c  lower triangle, diagonal included ("causal")
-    c c . .            . f f f              c c . . . . .      f  upper triangle, diagonal included ("far"):
-    c c c .            . . f f              c c c . . . .         a lower one once queries and keys are reversed
-    # # # #            . . . f              . f f c . . .      #  full
-    # # # #                                 . . f c c . .
-                                            . . . c c c .
+    no far edge        far edge only        both edges, W = 4, in strips of 2 rows
+    c . . .            f f f f              f f # c . . .      c  lower triangle, diagonal included ("causal")
+    c c . .            . f f f              . f # c c . .      f  upper triangle, diagonal included ("far"):
+    c c c .            . . f f              . . f f # c .         a lower one once queries and keys are reversed
+    # # # #            . . . f              . . . f # c c      #  full
+    # # # #
 
 A band narrower than `NARROW` is cut into strips computed with a mask ("band"), for triangles of a few rows are slow.
 Blocks outside the band give no tile: they are never computed. Every row of a tile attends to at least one of its keys.
@@ -22,6 +21,7 @@ Blocks outside the band give no tile: they are never computed. Every row of a ti
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal
 
 from ...errors import OctoberError
@@ -30,6 +30,7 @@ from .layouts import Run
 Kind = Literal["full", "causal", "far", "band"]
 NARROW = 128  # diagonals
 STRIP = 256  # rows of a strip of a narrow band
+WIDE_STRIP = 768  # rows of a strip of any other band: with fewer, the CPU kernel goes through them in smaller blocks
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ def _below(height: int, width: int, low: int) -> list[Tile]:
     """Cut j <= i - low, low <= 0: all rows against the keys before the diagonal, a triangle, all keys for the rest."""
     before = min(-low, width)
     side = width - before  # at most height, as the rectangle is trimmed
-    if side <= 0:
+    if side <= 1:  # its first row already attends to all keys
         return [Tile("full", 0, 0, height, width)]
     tiles = [Tile("causal", 0, before, side, side)]
     if before:
@@ -179,13 +180,13 @@ def _reversed(tile: Tile, height: int, width: int) -> Tile:
 
 
 def _strips(height: int, width: int, low: int, high: int) -> list[Tile]:
-    """Cut a band into strips of as many rows as it has diagonals: a lower triangle, and an upper one before it."""
-    diagonals = high - low + 1
+    """Cut a band into strips of rows: an upper triangle, what lies between, and a lower triangle."""
+    side = max(1, min(WIDE_STRIP, high - low))
     tiles = []
-    for row in range(0, height, diagonals):
-        rows = min(diagonals, height - row)
-        for first, last in ((row - low, row - low + diagonals), (row - high, row - low)):  # columns
-            first, last = max(first, 0), min(last, width)
+    for row in range(0, height, side):
+        rows = min(side, height - row)
+        edges = (row - high, min(row - high + side, row - low), row - low, row - low + side)  # columns
+        for first, last in pairwise(min(max(edge, 0), width) for edge in edges):
             if first < last:
                 part = band_tiles(rows, last - first, low - row + first, high - row + first)
                 tiles += [replace(tile, row=tile.row + row, column=tile.column + first) for tile in part]

@@ -27,11 +27,19 @@ def painted(shape: tuple[int, int], parts: list[Tile]) -> np.ndarray:
 
 
 @settings(max_examples=300)
-@given(st.integers(1, 40), st.integers(1, 40), st.integers(-50, 50), st.integers(-50, 50), st.booleans())
-def test_a_band_is_covered_once(height: int, width: int, low: int, high: int, narrow: bool) -> None:
+@given(
+    st.integers(1, 40),
+    st.integers(1, 40),
+    st.integers(-50, 50),
+    st.integers(-50, 50),
+    st.booleans(),
+    st.integers(1, 40),
+)
+def test_a_band_is_covered_once(height: int, width: int, low: int, high: int, narrow: bool, strip: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tiles, "NARROW", 7 if narrow else 0)
         patch.setattr(tiles, "STRIP", 8)
+        patch.setattr(tiles, "WIDE_STRIP", strip)
         parts = band_tiles(height, width, low, high)
     i, j = np.mgrid[:height, :width]
     allowed = (i - j >= low) & (i - j <= high)
@@ -81,11 +89,18 @@ def test_a_triangle_is_cut_into_the_same_pairs(kind: Kind, height: int, side: in
     assert {part.sequence for part in parts} == {offset}
 
 
-def test_a_wide_window_costs_two_triangles_a_strip() -> None:
-    """Exact work: the pairs computed by triangular kernels are those of the window, strip by strip."""
-    parts = Mask(True, 200).tiles([Run(0, 1, 1000)], [Run(0, 1, 1000)])
-    assert [tile.kind for tile in parts] == ["causal"] + ["causal", "far"] * 4
-    assert {tile.height for tile in parts} == {200, 199}
+def test_a_wide_window_costs_two_triangles_and_a_rectangle_a_strip(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiles, "WIDE_STRIP", 100)
+    parts = Mask(True, 200).tiles([Run(0, 1, 300)], [Run(-200, 1, 500)])
+    assert [tile.kind for tile in parts] == ["far", "full", "causal"] * 3
+    assert {(tile.height, tile.width) for tile in parts} == {(100, 100), (100, 99)}
+
+
+@pytest.mark.parametrize("height, width", [(7, 5), (5, 7), (5, 5), (1, 5), (5, 1)])
+@pytest.mark.parametrize("window", [None, 12])
+def test_keys_that_all_queries_see_are_one_tile(height: int, width: int, window: int | None) -> None:
+    parts = Mask(True, window).tiles([Run(width - 1, 1, height)], [Run(0, 1, width)])
+    assert parts == [Tile("full", 0, 0, height, width)]
 
 
 def test_a_window_of_no_key_is_refused() -> None:
