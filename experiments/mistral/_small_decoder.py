@@ -7,18 +7,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from october.attention import DecoderConfig, Transformer
+from october.attention import (
+    SMALL_ROPE_BASE,
+    DecoderConfig,
+    Transformer,
+    learning_rate_share,
+    scale_small_weights_,
+)
 from october.data import wikipedia_documents
 from october.errors import OctoberError
 
 VOCABULARY = 256
 MAX_GRADIENT_NORM = 1.0
-WARMUP = 0.05  # share of the steps
-LAST_RATE = 0.1  # of the highest learning rate
-ROPE_BASE = 1000.0  # fewer of a small head's few frequencies lie idle than with the usual 10,000
-USUAL = 0.02  # standard deviation of the decoder's own initial matrices
-EMBEDDING = 0.2  # of the initial embedding: what the layers add does not drown it
-INITIAL = 0.6  # standard deviation of the initial matrices, in units of 1 / sqrt(hidden_size)
 
 Batches = Iterator[tuple[Tensor, Tensor]]
 
@@ -63,26 +63,15 @@ def small_decoder(
         head_dim=head_dim,
         max_positions=max_positions,
         sliding_windows=(window,),
-        rope_bases=(ROPE_BASE,),
+        rope_bases=(SMALL_ROPE_BASE,),
     )
-    decoder = Transformer(config, seed=seed)
-    _widen(decoder)
-    return decoder
-
-
-@torch.no_grad()
-def _widen(decoder: Transformer) -> None:
-    """Scale initial weights from a standard deviation of 0.02, right for states thousands wide, to a small model's."""
-    decoder.embedding.weight *= EMBEDDING / USUAL
-    for parameter in decoder.layers.parameters():
-        if parameter.ndim == 2:
-            parameter *= INITIAL * decoder.config.hidden_size**-0.5 / USUAL
+    return scale_small_weights_(Transformer(config, seed=seed))
 
 
 def train(decoder: Transformer, batches: Batches, num_steps: int, learning_rate: float) -> list[float]:
     """Train on so many batches of tokens and labels with AdamW; return each step's loss (nats per token)."""
     optimizer = torch.optim.AdamW(decoder.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _share_of_rate(step, num_steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_share(step, num_steps))
     losses = []
     for _ in range(num_steps):
         tokens, labels = next(batches)
@@ -94,14 +83,6 @@ def train(decoder: Transformer, batches: Batches, num_steps: int, learning_rate:
         schedule.step()
         losses.append(loss.item())
     return losses
-
-
-def _share_of_rate(step: int, num_steps: int) -> float:
-    """Return a step's rate over the highest: a linear rise, then half a cosine down to a tenth."""
-    rise = max(1, round(WARMUP * num_steps))
-    fall = max(0.0, (step - rise) / max(1, num_steps - rise))
-    cosine = (1 + float(torch.cos(torch.tensor(torch.pi * fall)))) / 2
-    return min(1.0, (step + 1) / rise) * (LAST_RATE + (1 - LAST_RATE) * cosine)
 
 
 def text_windows(generator: torch.Generator, num_windows: int, length: int) -> Iterator[Tensor]:

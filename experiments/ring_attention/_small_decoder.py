@@ -7,16 +7,17 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from october.attention import DecoderConfig, Transformer
+from october.attention import (
+    SMALL_ROPE_BASE,
+    DecoderConfig,
+    Transformer,
+    learning_rate_share,
+    scale_small_weights_,
+)
 from october.attention.ring_attention import Ring
 from october.errors import OctoberError
 
 MAX_GRADIENT_NORM = 1.0
-WARMUP = 0.05  # share of the steps
-ROPE_BASE = 1000.0  # fewer of a small head's few frequencies lie idle than with the usual 10,000
-USUAL = 0.02  # standard deviation of the decoder's own initial matrices
-EMBEDDING = 0.2  # of the initial embedding: what the layers add does not drown it
-INITIAL = 0.6  # standard deviation of the initial matrices, in units of 1 / sqrt(hidden_size)
 
 
 @dataclass(frozen=True)
@@ -48,20 +49,9 @@ class Shape:
             num_kv_heads=num_heads,
             head_dim=self.head_dim,
             max_positions=max_positions,
-            rope_bases=(ROPE_BASE,),
+            rope_bases=(SMALL_ROPE_BASE,),
         )
-        decoder = Transformer(config, seed=seed)
-        widen(decoder)
-        return decoder
-
-
-@torch.no_grad()
-def widen(decoder: Transformer) -> None:
-    """Scale initial weights from a standard deviation of 0.02, right for states thousands wide, to a small model's."""
-    decoder.embedding.weight *= EMBEDDING / USUAL
-    for parameter in decoder.layers.parameters():
-        if parameter.ndim == 2:
-            parameter *= INITIAL * decoder.config.hidden_size**-0.5 / USUAL
+        return scale_small_weights_(Transformer(config, seed=seed))
 
 
 @dataclass(frozen=True)
@@ -93,12 +83,9 @@ def rings_of(ring_size: int) -> Rings:
 
 
 def learning_rates(highest: float, num_steps: int) -> Iterator[float]:
-    """Yield the rate of each step: a linear rise over the first twentieth, then half a cosine down to a tenth."""
-    rise = max(1, round(WARMUP * num_steps))
+    """Yield the rate of each step (`learning_rate_share`)."""
     for step in range(num_steps):
-        fall = max(0.0, (step - rise) / max(1, num_steps - rise))
-        cosine = 0.55 + 0.45 * float(torch.cos(torch.tensor(torch.pi * fall)))
-        yield highest * min(1.0, (step + 1) / rise) * cosine
+        yield highest * learning_rate_share(step, num_steps)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from .cross_entropy import chunked_cross_entropy, summed_cross_entropy
     from .decoder_config import DecoderConfig, RopeScaling
     from .language_model import DecoderLM, decoder_language_model
+    from .small_decoders import SMALL_ROPE_BASE, learning_rate_share, scale_small_weights_
     from .transformer import Cache, Transformer
 
 __all__ = [
     "PREFILL_CHUNK",
+    "SMALL_ROPE_BASE",
     "Attention",
     "Cache",
     "DecoderConfig",
@@ -33,13 +35,16 @@ __all__ = [
     "decoder_from",
     "decoder_language_model",
     "full_attention",
+    "learning_rate_share",
     "load_decoder",
     "prefill",
+    "scale_small_weights_",
     "summed_cross_entropy",
 ]
 
 _HOMES = {
     "PREFILL_CHUNK": "chunked_prefill",
+    "SMALL_ROPE_BASE": "small_decoders",
     "Attention": "causal_attention",
     "Cache": "transformer",
     "DecoderConfig": "decoder_config",
@@ -54,8 +59,10 @@ _HOMES = {
     "decoder_from": "checkpoints",
     "decoder_language_model": "language_model",
     "full_attention": "causal_attention",
+    "learning_rate_share": "small_decoders",
     "load_decoder": "checkpoints",
     "prefill": "chunked_prefill",
+    "scale_small_weights_": "small_decoders",
     "summed_cross_entropy": "cross_entropy",
 }
 

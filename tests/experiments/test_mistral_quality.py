@@ -1,7 +1,6 @@
 """What the tables on quality under windows and by number of KV heads compute."""
 
 import math
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ from hypothesis import strategies as st
 from tiny_decoders import one_thread  # noqa: F401
 from tiny_mistral import decoder_of, texts_of
 
+from october.attention import learning_rate_share
 from october.attention.perplexity import token_losses
 from october.data import wikipedia_documents
 from october.errors import OctoberError
@@ -121,14 +121,6 @@ def test_spans_that_move_nothing_are_refused():
         _relay.spans_of([[16, 4], [16]])
 
 
-def test_the_rate_rises_once_and_then_falls_to_a_tenth():
-    rates = [_small_decoder._share_of_rate(step, 200) for step in range(200)]
-    assert rates[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
-    assert max(rates) == pytest.approx(1.0)
-    assert all(later <= earlier for earlier, later in pairwise(rates[10:]))
-    assert rates[-1] == pytest.approx(0.1, abs=1e-3)
-
-
 def test_training_is_adamw_on_the_mean_loss_with_clipped_gradients():
     ours, theirs = (_small_decoder.small_decoder(16, 1, (2, 1), 4, 8, seed=0) for _ in range(2))
     generator = torch.Generator().manual_seed(0)
@@ -136,7 +128,7 @@ def test_training_is_adamw_on_the_mean_loss_with_clipped_gradients():
     losses = _small_decoder.train(ours, iter(drawn), 3, 0.01)
     optimizer = torch.optim.AdamW(theirs.parameters(), betas=(0.9, 0.98), weight_decay=0.0)
     for step, (tokens, labels) in enumerate(drawn):
-        optimizer.param_groups[0]["lr"] = 0.01 * _small_decoder._share_of_rate(step, 3)
+        optimizer.param_groups[0]["lr"] = 0.01 * learning_rate_share(step, 3)
         logs = theirs.logits(theirs(tokens)).log_softmax(dim=-1)
         loss = -sum(logs[row, place, labels[row, place]] for row in range(2) for place in range(8)) / 16
         assert losses[step] == pytest.approx(loss.item(), rel=1e-4)

@@ -8,7 +8,7 @@ import torch
 from october.errors import OctoberError
 from october.experiments.ring_attention import _long_documents as documents
 from october.experiments.ring_attention import retrieval, training
-from october.experiments.ring_attention._small_decoder import Shape, learning_rates, rings_of
+from october.experiments.ring_attention._small_decoder import Shape, rings_of
 
 
 def test_training_windows_are_pieces_of_the_training_text_drawn_by_the_seed():
@@ -48,15 +48,6 @@ def test_held_out_windows_predict_each_byte_once_whatever_the_context():
 def test_mistakes_are_named(call, words):
     with pytest.raises(OctoberError, match=words):
         call()
-
-
-def test_rates_rise_then_fall_to_a_tenth():
-    rates = list(learning_rates(2.0, 100))
-    assert len(rates) == 100
-    assert rates[0] == pytest.approx(2.0 / 5)
-    assert max(rates) == pytest.approx(2.0)
-    assert rates[-1] == pytest.approx(0.2, rel=0.01)
-    assert all(later < earlier for earlier, later in itertools.pairwise(rates[5:]))
 
 
 def shares_on_rank(ring_size):
