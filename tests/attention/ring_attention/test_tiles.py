@@ -96,7 +96,7 @@ def test_a_wide_window_costs_two_triangles_and_a_rectangle_a_strip(monkeypatch: 
     assert {(tile.height, tile.width) for tile in parts} == {(100, 100), (100, 99)}
 
 
-@pytest.mark.parametrize("height, width", [(7, 5), (5, 7), (5, 5), (1, 5), (5, 1)])
+@pytest.mark.parametrize(("height", "width"), [(7, 5), (5, 7), (5, 5), (1, 5), (5, 1)])
 @pytest.mark.parametrize("window", [None, 12])
 def test_keys_that_all_queries_see_are_one_tile(height: int, width: int, window: int | None) -> None:
     parts = Mask(True, window).tiles([Run(width - 1, 1, height)], [Run(0, 1, width)])
