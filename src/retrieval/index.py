@@ -29,6 +29,7 @@ Metric = Literal["inner_product", "l2"]
 WHAT = "dense index"
 _NEEDED = {"passages", "encoder", "encoder_fingerprint", "dimension", "metric", "count"}
 _QUERIES_AT_ONCE = 1024
+_QUERIES_FOR_MATRIX_PRODUCT = 4  # by default faiss 1.15 reads all flat vectors anew for each query of a batch
 
 
 class DenseIndex:
@@ -111,7 +112,7 @@ class DenseIndex:
         scores = np.full((len(vectors), k), -np.inf, dtype=np.float32)
         positions = np.full((len(vectors), k), -1, dtype=np.int64)
         deep = min(k, len(self))
-        with _threads(num_threads):
+        with _searching(num_threads):
             for first in range(0, len(vectors), _QUERIES_AT_ONCE):
                 rows = slice(first, first + _QUERIES_AT_ONCE)
                 scores[rows, :deep], positions[rows, :deep] = self._searcher.search(vectors[rows], deep)
@@ -221,13 +222,16 @@ def reason(error: RuntimeError) -> str:
 
 
 @contextmanager
-def _threads(number: int | None) -> Iterator[None]:
+def _searching(num_threads: int | None) -> Iterator[None]:
+    """Hold faiss' settings for a search; they are the process' own, and are given back."""
     import faiss
 
-    before = faiss.omp_get_max_threads()
-    if number is not None:
-        faiss.omp_set_num_threads(number)
+    threads, threshold = faiss.omp_get_max_threads(), faiss.cvar.distance_compute_blas_threshold
+    if num_threads is not None:
+        faiss.omp_set_num_threads(num_threads)
+    faiss.cvar.distance_compute_blas_threshold = _QUERIES_FOR_MATRIX_PRODUCT
     try:
         yield
     finally:
-        faiss.omp_set_num_threads(before)
+        faiss.omp_set_num_threads(threads)
+        faiss.cvar.distance_compute_blas_threshold = threshold

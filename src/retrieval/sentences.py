@@ -1,11 +1,13 @@
 """Sentences, word for word as they stand in their text, by the Punkt model that `nupunkt` carries."""
 
+import re
 from collections.abc import Iterator, Sequence
 
 from ..errors import OctoberError
 
 Span = tuple[int, int]
 
+_PARAGRAPH = re.compile(r"\S(?:[^\n]|\n(?![^\S\n]*\n))*")  # up to the next blank line
 MAX_CHARACTERS = 2000  # four or five hundred tokens, as much as encoders read
 
 
@@ -36,18 +38,23 @@ def split_all(texts: Sequence[str], max_characters: int = MAX_CHARACTERS) -> lis
 def sentence_spans(text: str, max_characters: int = MAX_CHARACTERS) -> list[Span]:
     """Return where each sentence begins and ends in the text; see `split_sentences`.
 
-    Every character that is not white space lies in exactly one span.
+    Every character that is not white space lies in exactly one span, and a blank line ends a sentence.
     """
     if not isinstance(text, str):
         raise OctoberError(f"text is {type(text).__name__}: text is needed, decode it as UTF-8")
     if max_characters < 1:
         raise OctoberError(f"max_characters={max_characters}: must be at least 1")
+    return [piece for span in _whole_sentences(text) for piece in _pieces(text, span, max_characters)]
+
+
+def _whole_sentences(text: str) -> Iterator[Span]:
     import nupunkt
 
-    if not text.strip():
-        return []
-    whole = [span for start, stop in nupunkt.sent_spans(text) if (span := _stripped(text, start, stop))]
-    return [piece for span in whole for piece in _pieces(text, span, max_characters)]
+    for block in _PARAGRAPH.finditer(text):
+        for start, stop in nupunkt.sent_spans(block[0]):
+            span = _stripped(text, block.start() + start, block.start() + stop)
+            if span:
+                yield span
 
 
 def _stripped(text: str, start: int, stop: int) -> Span | None:

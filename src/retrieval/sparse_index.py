@@ -41,13 +41,16 @@ class Words:
     """
 
     def __init__(self, stemmer: str | None, stop_words: Iterable[str]) -> None:
-        self._stop_words = frozenset(stop_words)
         self._stemmer = _stemmer(stemmer) if stemmer else None
+        self._forms: dict[str, str | None] = dict.fromkeys(stop_words)  # what each word seen so far becomes
 
     def __call__(self, text: str) -> list[str]:
         """Return the words in order, repeated ones as often as they occur."""
-        words = [word for word in _WORD.findall(text.lower()) if word not in self._stop_words]
-        return words if self._stemmer is None else list(self._stemmer.stemWords(words))
+        found = _WORD.findall(text.lower())
+        for word in found:
+            if word not in self._forms:
+                self._forms[word] = self._stemmer.stemWord(word) if self._stemmer else word
+        return [form for word in found if (form := self._forms[word]) is not None]
 
 
 class SparseIndex:

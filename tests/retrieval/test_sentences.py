@@ -25,6 +25,14 @@ def test_sentences_of_an_ordinary_paragraph():
     assert [TEXT[start:stop] for start, stop in sentence_spans(TEXT)] == SENTENCES
 
 
+def test_a_blank_line_ends_a_sentence_and_a_line_break_does_not():
+    assert split_sentences("A heading\n \t\nthe text of\ntwo lines\r\n\r\n\n\nlast ") == [
+        "A heading",
+        "the text of\ntwo lines",
+        "last",
+    ]
+
+
 @given(st.text("abC. !?\n　\"'", max_size=80), st.integers(1, 30))
 def test_every_character_but_white_space_stands_in_one_sentence(text, limit):
     spans = sentence_spans(text, limit)
