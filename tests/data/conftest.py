@@ -1,6 +1,8 @@
-"""A small wheel made by hand, its pins, and a local index that pip finds it in."""
+"""A small wheel and a small source distribution made by hand, their pins, a local index that pip finds them in."""
 
 import hashlib
+import io
+import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +19,14 @@ INFO = "tiny_facts-1.2.dist-info"
 
 def pin(content: bytes) -> Pinned:
     return Pinned(hashlib.sha256(content).hexdigest(), len(content))
+
+
+def write_sdist(path: Path, members: dict[str, bytes | tarfile.TarInfo]) -> None:
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in members.items():
+            info = content if isinstance(content, tarfile.TarInfo) else tarfile.TarInfo(name)
+            info.size = len(content) if isinstance(content, bytes) else 0
+            archive.addfile(info, io.BytesIO(content) if isinstance(content, bytes) else None)
 
 
 def write_wheel(path: Path, members: dict[str, bytes]) -> None:
@@ -58,5 +68,23 @@ def make_package(index: Path) -> Callable[..., Package]:
         write_wheel(wheel, {**FILES, **EXTRA, **info, **(members or {}), f"{INFO}/RECORD": b""})
         pins = {name: pin(content) for name, content in FILES.items()}
         return Package("tiny-facts", "1.2", pin(wheel.read_bytes()), "CC0", "Facts by nobody.", pins)
+
+    return make
+
+
+@pytest.fixture
+def make_sdist(index: Path) -> Callable[..., Package]:
+    """Write the source distribution of `tiny-facts 1.2` into the index and return its pins.
+
+    Its `setup.py` cannot be run, so whoever tries to build it fails.
+    """
+
+    def make(members: dict[str, bytes | tarfile.TarInfo] | None = None) -> Package:
+        path = index / "tiny-facts-1.2.tar.gz"
+        files = {f"tiny-facts-1.2/{name}": content for name, content in FILES.items()}
+        others = {"tiny-facts-1.2/PKG-INFO": METADATA, "tiny-facts-1.2/setup.py": b"print 'Python 2'; exit(1)\n"}
+        write_sdist(path, {**others, **files, **(members or {})})
+        pins = {name: pin(content) for name, content in files.items()}
+        return Package("tiny-facts", "1.2", pin(path.read_bytes()), "CC0", "Facts by nobody.", pins, "sdist")
 
     return make

