@@ -27,7 +27,7 @@ from .reporting.records import Size
 from .tracking import LocalTracker
 
 HOUSE_KEYS = {"size", "seeds", "seed", "resume", "tracker", "hardware"}  # every run has them, used or not
-GROUP_KEYS = {"model", "encoder", "data"}  # null unless an experiment or the user chooses one
+GROUP_KEYS = {"model", "encoder", "data", "corpus"}  # null unless an experiment or the user chooses one
 Config = dict[str, Any]
 
 

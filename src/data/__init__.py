@@ -1,4 +1,4 @@
-"""Data: what installs offline, entity sets with places and times, and the coastline to draw them on."""
+"""Data: what installs offline, entity sets with places and times, question sets, corpora, the world's coastline."""
 
 from typing import TYPE_CHECKING
 
@@ -7,6 +7,7 @@ from ..lazy import lazy_exports
 if TYPE_CHECKING:
     from .airports import Airports
     from .cities import UsCities, WorldCities
+    from .corpora import WikipediaPassages, WikiText
     from .countries import Country, load_countries
     from .documents import CorpusHandle, Document, Question, QuestionHandle
     from .entities import CsvEntities, EntityHandle, EntitySet, load_csv
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from .long_documents import wikipedia_documents, wikipedia_documents_fingerprint
     from .offline import find, licence, verified
     from .people import WikipediaPeople
+    from .questions import HubQuestions
+    from .shakespeare import Shakespeare, ShakespearePlays
+    from .texts import HeldOutLeads, LanguageModelingText, Leads, WikiTextArticles
     from .wordnet_people import WordNetPeople
     from .world_models import PaperEntities
 
@@ -25,10 +29,19 @@ __all__ = [
     "Document",
     "EntityHandle",
     "EntitySet",
+    "HeldOutLeads",
+    "HubQuestions",
+    "LanguageModelingText",
+    "Leads",
     "PaperEntities",
     "Question",
     "QuestionHandle",
+    "Shakespeare",
+    "ShakespearePlays",
     "UsCities",
+    "WikiText",
+    "WikiTextArticles",
+    "WikipediaPassages",
     "WikipediaPeople",
     "WordNetPeople",
     "WorldCities",
@@ -50,10 +63,19 @@ _HOMES = {
     "Document": "documents",
     "EntityHandle": "entities",
     "EntitySet": "entities",
+    "HeldOutLeads": "texts",
+    "HubQuestions": "questions",
+    "LanguageModelingText": "texts",
+    "Leads": "texts",
     "PaperEntities": "world_models",
     "Question": "documents",
     "QuestionHandle": "documents",
+    "Shakespeare": "shakespeare",
+    "ShakespearePlays": "shakespeare",
     "UsCities": "cities",
+    "WikiText": "corpora",
+    "WikiTextArticles": "texts",
+    "WikipediaPassages": "corpora",
     "WikipediaPeople": "people",
     "WordNetPeople": "wordnet_people",
     "WorldCities": "cities",

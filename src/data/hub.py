@@ -1,0 +1,102 @@
+"""Rows of a data set from the hub by its name, or from a local folder in the hub's format (parquet, JSON lines)."""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import OctoberError
+from ..files import content_hash
+
+_HUB_NAME = re.compile(r"^[\w.-]+(?:/[\w.-]+)?$")
+_FILES = (".parquet", ".jsonl", ".json", ".csv", ".arrow")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Where rows come from.
+
+    Attributes:
+        set_name: What the set is called in errors.
+        path: A name on the hub (`google-research-datasets/nq_open`) or a local folder.
+        config: The configuration on the hub; a local folder needs none, and one whose card lists configurations may
+            have it.
+        revision: Branch, tag or commit on the hub.
+    """
+
+    set_name: str
+    path: str
+    config: str | None = None
+    revision: str | None = None
+
+    @property
+    def folder(self) -> Path | None:
+        """The local folder, if it is one."""
+        folder = Path(self.path).expanduser()
+        return folder if folder.is_dir() else None
+
+    def check(self) -> None:
+        """Check without reading that the rows can be found.
+
+        Raises:
+            OctoberError: A folder without data files, a path that does not exist, no name of the hub's form.
+        """
+        if self.folder is not None:
+            if not any(path.suffix in _FILES for path in self.folder.rglob("*")):
+                raise OctoberError(f"{self.set_name}: {self.folder} holds no data files ({', '.join(_FILES)})")
+        elif not _HUB_NAME.match(self.path):
+            raise OctoberError(f"{self.set_name}: path={self.path}: neither a folder nor a name on the hub")
+
+    def fingerprint(self) -> str:
+        """Return 16 digits: of a folder's files, their names, sizes and times; of the hub, the names and revision."""
+        if self.folder is None:
+            return content_hash([self.path, self.config, self.revision])
+        paths = sorted(path for path in self.folder.rglob("*") if path.is_file())
+        stats = [(str(path.relative_to(self.folder)), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+        return content_hash([stats, self.config])
+
+    def stream(self, split: str, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """Return the rows one by one, of the named columns only.
+
+        Raises:
+            OctoberError: The set cannot be reached or read, or lacks the split or a column.
+        """
+        rows = self._load(split, streaming=True)
+        self._require(rows.column_names or list(next(iter(rows), {})), columns)
+        return iter(rows.select_columns(list(columns)))
+
+    def table(self, split: str, columns: Sequence[str]) -> Any:
+        """Return the rows as a `datasets.Dataset` of the named columns.
+
+        Raises:
+            OctoberError: As `stream`.
+        """
+        rows = self._load(split, streaming=False)
+        self._require(rows.column_names, columns)
+        return rows.select_columns(list(columns))
+
+    def _load(self, split: str, *, streaming: bool) -> Any:
+        from datasets import load_dataset
+
+        self.check()
+        path = str(self.folder) if self.folder is not None else self.path
+        try:
+            return load_dataset(path, self._config(), split=split, streaming=streaming, revision=self.revision)
+        except Exception as error:
+            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") == "1" and not self.folder else ""
+            raise OctoberError(f"{self.set_name}: split {split} of {path} cannot be read{offline}: {first}") from error
+
+    def _config(self) -> str | None:
+        """Return the configuration; none for a folder whose card does not list it."""
+        if self.folder is None or self.config is None:
+            return self.config
+        card = self.folder / "README.md"
+        return self.config if card.is_file() and self.config in card.read_text(encoding="utf-8") else None
+
+    def _require(self, present: Sequence[str], columns: Sequence[str]) -> None:
+        missing = [column for column in columns if column not in present]
+        if missing:
+            raise OctoberError(f"{self.set_name}: {self.path} has no column {missing[0]} (has {', '.join(present)})")

@@ -1,0 +1,149 @@
+"""The question sets of the papers, from the hub or a local folder, in the shape of `Question`.
+
+| set | on the hub | answers | gold sentences |
+|---|---|---|---|
+| NaturalQuestions-open | google-research-datasets/nq_open | every annotator's | unknown |
+| TriviaQA | mandarjoshi/trivia_qa, unfiltered.nocontext | the value, then its aliases | unknown |
+| HotpotQA | hotpotqa/hotpot_qa, distractor or fullwiki | one | the supporting facts |
+
+What the hub calls validation is the test split of the papers. For development the last rows of the training split are
+put aside: as many as dense passage retrieval (Karpukhin et al. 2020) put aside of the first two, a tenth of HotpotQA.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import OctoberError
+from .documents import Question, QuestionHandle
+from .hub import Rows
+
+_HUB_SPLITS = {"train": "train", "dev": "train", "test": "validation"}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One set: where it is, what it has, how a row becomes a question.
+
+    Attributes:
+        path: On the hub.
+        config: On the hub.
+        columns: That are read.
+        num_dev: Rows at the end of the training split that are for development; a tenth of it at most.
+        question: Makes a question of a row; its id may be empty.
+    """
+
+    path: str
+    config: str | None
+    columns: tuple[str, ...]
+    num_dev: int
+    question: Callable[[Mapping[str, Any], str], Question]
+
+
+class HubQuestions(QuestionHandle):
+    """A question set in the hub's columns.
+
+    Args:
+        name: 'natural_questions', 'triviaqa' or 'hotpotqa'.
+        path: Another name on the hub, or a local folder in the hub's format; by default the set's own name.
+        config: Another configuration; by default the set's own.
+        revision: Branch, tag or commit on the hub.
+    """
+
+    def __init__(
+        self, name: str, path: str | None = None, config: str | None = None, revision: str | None = None
+    ) -> None:
+        if name not in LAYOUTS:
+            raise OctoberError(f"data.name={name}: allowed are {', '.join(LAYOUTS)}")
+        self.name = name
+        self.layout = LAYOUTS[name]
+        self.rows = Rows(name, path or self.layout.path, config or self.layout.config, revision)
+
+    def check(self) -> None:
+        """Raise `OctoberError` if the path is neither a folder with data files nor a name on the hub."""
+        self.rows.check()
+
+    def load(self, split: str) -> list[Question]:
+        """Return the questions of 'train', 'dev' or 'test', in the set's order.
+
+        Raises:
+            OctoberError: No such split, the set cannot be reached or read, or a row has no answer.
+        """
+        if split not in _HUB_SPLITS:
+            raise OctoberError(f"{self.name}: split={split}: allowed are {', '.join(_HUB_SPLITS)}")
+        table = self.rows.table(_HUB_SPLITS[split], self.layout.columns)
+        num_train = len(table) - min(self.layout.num_dev, len(table) // 10)
+        rows = {"train": range(num_train), "dev": range(num_train, len(table)), "test": range(len(table))}[split]
+        return [self._question(row, number, split) for number, row in zip(rows, table.select(rows), strict=True)]
+
+    def fingerprint(self) -> str:
+        """Return 16 digits that identify the source."""
+        return self.rows.fingerprint()
+
+    def describe(self) -> dict[str, Any]:
+        """Return what records say of the set."""
+        return {"name": self.name, "path": self.rows.path, "config": self.rows.config, "revision": self.rows.revision}
+
+    def _question(self, row: Mapping[str, Any], number: int, split: str) -> Question:
+        where = f"{self.name}: row {number} of {_HUB_SPLITS[split]}"
+        if not isinstance(row["question"], str) or not row["question"].strip():
+            raise OctoberError(f"{where}: no question")
+        question = self.layout.question(row, split)
+        if not question.answers:
+            raise OctoberError(f"{where}: no answer to {row['question']!r}")
+        return question if question.id else Question(**{**vars(question), "id": f"{_HUB_SPLITS[split]}:{number}"})
+
+
+def _natural_questions(row: Mapping[str, Any], split: str) -> Question:
+    return Question("", row["question"], _answers(row["answer"]), "natural_questions", split)
+
+
+def _triviaqa(row: Mapping[str, Any], split: str) -> Question:
+    answer = row["answer"] or {}
+    answers = _answers([answer.get("value"), *(answer.get("aliases") or [])])
+    return Question(row["question_id"], row["question"], answers, "triviaqa", split)
+
+
+def _hotpotqa(row: Mapping[str, Any], split: str) -> Question:
+    answers = _answers([row["answer"]])
+    facts, context = row["supporting_facts"], row["context"]
+    sentences = dict(zip(context["title"], context["sentences"], strict=True))
+    # In the full-wiki setting the retrieved context may lack a gold article, and some sentence numbers run over.
+    gold = [
+        sentences[title][number].strip()
+        for title, number in zip(facts["title"], facts["sent_id"], strict=True)
+        if number < len(sentences.get(title, []))
+    ]
+    kind = "yes_no" if answers[:1] in (("yes",), ("no",)) else row["type"]
+    titles = tuple(dict.fromkeys(facts["title"]))
+    return Question(row["id"], row["question"], answers, kind, split, titles, tuple(gold))
+
+
+def _answers(given: Any) -> tuple[str, ...]:
+    """Return what is text and not empty, each once."""
+    return tuple(dict.fromkeys(answer.strip() for answer in given or [] if isinstance(answer, str) and answer.strip()))
+
+
+LAYOUTS: dict[str, Layout] = {
+    "natural_questions": Layout(
+        path="google-research-datasets/nq_open",
+        config=None,
+        columns=("question", "answer"),
+        num_dev=8_757,
+        question=_natural_questions,
+    ),
+    "triviaqa": Layout(
+        path="mandarjoshi/trivia_qa",
+        config="unfiltered.nocontext",
+        columns=("question", "question_id", "answer"),
+        num_dev=8_837,
+        question=_triviaqa,
+    ),
+    "hotpotqa": Layout(
+        path="hotpotqa/hotpot_qa",
+        config="distractor",
+        columns=("id", "question", "answer", "type", "supporting_facts", "context"),
+        num_dev=9_045,
+        question=_hotpotqa,
+    ),
+}

@@ -1,0 +1,66 @@
+"""Corpora from folders that have exactly the hub's columns, and WikiText's articles."""
+
+from pathlib import Path
+
+import pytest
+from datasets import Dataset
+
+from october.data import WikipediaPassages, WikiText
+from october.data.corpora import split_articles
+from october.errors import OctoberError
+
+
+def test_wikipedia_passages_stream_without_their_embeddings(tmp_path: Path) -> None:
+    rows = [{"id": str(n), "text": f"text {n}", "title": f"Title {n}", "embeddings": [0.0, 1.0]} for n in range(5)]
+    Dataset.from_list(rows).to_parquet(tmp_path / "train.parquet")
+    corpus = WikipediaPassages(path=str(tmp_path))
+    corpus.check()
+    documents = list(corpus.documents())
+    assert [(d.id, d.title, d.text) for d in documents] == [(str(n), f"Title {n}", f"text {n}") for n in range(5)]
+    assert next(corpus.documents()).source == str(tmp_path)
+
+
+def test_a_passage_without_text_is_named(tmp_path: Path) -> None:
+    Dataset.from_list([{"id": "1", "text": " ", "title": "T"}]).to_parquet(tmp_path / "train.parquet")
+    with pytest.raises(OctoberError, match=r"^wikipedia_dpr: row 0: no text$"):
+        list(WikipediaPassages(path=str(tmp_path)).documents())
+
+
+def test_a_missing_column_is_named(tmp_path: Path) -> None:
+    Dataset.from_list([{"id": "1", "body": "x"}]).to_parquet(tmp_path / "train.parquet")
+    with pytest.raises(OctoberError, match=r"has no column text \(has id, body\)"):
+        list(WikipediaPassages(path=str(tmp_path)).documents())
+
+
+LINES = [
+    "",
+    " = Valkyria Chronicles III = \n",
+    "",
+    " A game . \n",
+    "",
+    " = = Gameplay = = \n",
+    "",
+    " Turns . \n",
+    " = x = \n",
+    "",
+    " = Tower Building = \n",
+    "",
+    " A tower . \n",
+]
+
+
+def test_articles_begin_at_titles_and_not_at_sections_or_equations() -> None:
+    assert list(split_articles(LINES)) == [
+        ("Valkyria Chronicles III", "A game . \n\n = = Gameplay = = \n\n Turns . \n = x ="),
+        ("Tower Building", "A tower ."),
+    ]
+
+
+def test_wikitext_by_split(tmp_path: Path) -> None:
+    Dataset.from_dict({"text": LINES}).to_parquet(tmp_path / "validation.parquet")
+    corpus = WikiText(split="validation", path=str(tmp_path))
+    assert [document.id for document in corpus.documents()] == ["validation:0", "validation:1"]
+    assert corpus.fingerprint().endswith("-validation")
+    assert corpus.describe()["split"] == "validation"
+    with pytest.raises(OctoberError, match=r"^corpus\.split=dev: allowed are train, validation, test"):
+        WikiText(split="dev")
