@@ -27,7 +27,7 @@ def load_decoder(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
     attention: Attention = full_attention,
-    finish_layer: Callable[[DecoderLayer], object] | None = None,
+    finish_layer: Callable[[DecoderLayer], nn.Module] | None = None,
 ) -> Transformer:
     """Load a Llama, Mistral or Gemma 3 text model from a folder in Hugging Face's layout.
 
@@ -38,8 +38,8 @@ def load_decoder(
         dtype: Of the weights in memory.
         device: Where they go.
         attention: As in `Transformer`.
-        finish_layer: Called with each layer as soon as it has all its weights; may change it in place, say quantise
-            it, so that the whole model is never in memory as it is stored.
+        finish_layer: Called with each layer as soon as it has all its weights; what it returns takes the layer's
+            place: a quantised one, say, so that the whole model is never in memory as it is stored.
 
     Raises:
         OctoberError: The folder, its config or a tensor is missing, damaged, of the wrong shape or of an unknown kind;
@@ -108,13 +108,13 @@ def _check_stored(folder: Path, name: str, tensor: torch.Tensor, *, repeated: bo
 
 
 def _finish(
-    decoder: Transformer, name: str, missing: dict[str, None], finish_layer: Callable[[DecoderLayer], object]
+    decoder: Transformer, name: str, missing: dict[str, None], finish_layer: Callable[[DecoderLayer], nn.Module]
 ) -> None:
-    """Call `finish_layer` if a tensor was the last one of its layer."""
+    """Replace a layer by what `finish_layer` makes of it, if a tensor was the layer's last one."""
     for index, layer in enumerate(decoder.layers):
         prefix = _LAYER.format(index)
         if name.startswith(prefix) and not any(other.startswith(prefix) for other in missing):
-            finish_layer(cast(DecoderLayer, layer))
+            decoder.layers[index] = finish_layer(cast(DecoderLayer, layer))
 
 
 def _empty(config: DecoderConfig, attention: Attention) -> Transformer:

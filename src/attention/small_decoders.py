@@ -21,10 +21,10 @@ def scale_small_weights_(decoder: Transformer) -> Transformer:
     Returns:
         The same decoder.
     """
-    decoder.embedding.weight *= _EMBEDDING / _USUAL
+    decoder.embedding.weight.mul_(_EMBEDDING / _USUAL)
     for parameter in decoder.layers.parameters():
         if parameter.ndim == 2:
-            parameter *= _INITIAL * decoder.config.hidden_size**-0.5 / _USUAL
+            parameter.mul_(_INITIAL * decoder.config.hidden_size**-0.5 / _USUAL)
     return decoder
 
 

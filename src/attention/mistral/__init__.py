@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     )
     from .long_prompts import gather_rolling_cache, ring_prefill
     from .model import MistralModel
-    from .packed_decoder import pack_, pack_layer_
+    from .packed_decoder import pack_, pack_layer
     from .quantization import (
         Int4Linear,
         Int8Linear,
@@ -79,7 +79,7 @@ __all__ = [
     "moderation_prompt",
     "newest_whole_checkpoint",
     "pack_",
-    "pack_layer_",
+    "pack_layer",
     "precision_cases",
     "quantize_",
     "quantize_module_",
@@ -124,7 +124,7 @@ _HOMES = {
     "moderation_prompt": "guardrails",
     "newest_whole_checkpoint": "instruct_training",
     "pack_": "packed_decoder",
-    "pack_layer_": "packed_decoder",
+    "pack_layer": "packed_decoder",
     "precision_cases": "guardrails",
     "quantize_": "quantization",
     "quantize_module_": "quantization",

@@ -18,7 +18,7 @@ from ..checkpoints import load_decoder, read_config
 from ..chunked_prefill import PREFILL_CHUNK
 from ..language_model import DecoderLM, check_token_bounds
 from ..transformer import DecoderLayer, Transformer
-from .packed_decoder import pack_, pack_layer_
+from .packed_decoder import PackedLayer, pack_, pack_layer
 from .quantization import QuantizedKind, check_quantization, quantize_, quantize_module_
 from .rolling_cache import RollingBufferCache
 
@@ -154,11 +154,12 @@ def _dtype(weights: Weights, device: torch.device) -> torch.dtype:
     return torch.bfloat16
 
 
-def _finisher(weights: Weights) -> Callable[[DecoderLayer], None]:
-    def finish(layer: DecoderLayer) -> None:
-        pack_layer_(layer)
+def _finisher(weights: Weights) -> Callable[[DecoderLayer], PackedLayer]:
+    def finish(layer: DecoderLayer) -> PackedLayer:
+        packed = pack_layer(layer)
         if weights == "int8" or weights == "int4":
-            quantize_module_(layer, weights)
+            quantize_module_(packed, weights)
+        return packed
 
     return finish
 

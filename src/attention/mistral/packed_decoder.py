@@ -4,19 +4,24 @@
     [gate; up]          = [Wg; Wu] norm(hidden)             one where there were two
     rotate([query; key])                                    all heads at once
 
-A decoding step reads every weight once and does little with it, so that many small operations cost as much as the
-large ones: after each matrix they begin with empty caches. So these modules are called without torch's hooks
-(`__call__ = forward`). The function stays the same; only its rounding may differ.
+A decoding step reads every weight once and does little with it, so that many small operations, and the interpreter's
+way from one to the next, cost as much as the large ones: after each matrix they begin with empty caches. So these
+modules are called without torch's hooks (`__call__ = forward`), take their parts from torch's dictionaries (a module's
+own look-up is a search in Python) and reuse what a product has just made. The function stays the same; only its
+rounding may differ.
 """
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
 from torch import nn
+from torch.nn import functional
 
 from ..rotary import Rotation, rotate
-from ..transformer import Attend, DecoderLayer, FeedForward, RMSNorm, SelfAttention, Transformer
+from ..transformer import Attend, DecoderLayer, FeedForward, FeedForwardRunner, RMSNorm, SelfAttention, Transformer
+
+Parts = dict[str, Any]  # of a module, by their names
 
 
 def pack_(decoder: Transformer) -> Transformer:
@@ -24,20 +29,41 @@ def pack_(decoder: Transformer) -> Transformer:
 
     Weights that it shared with another model are copied.
     """
-    for layer in decoder.layers:
-        pack_layer_(cast(DecoderLayer, layer))
+    for index, layer in enumerate(decoder.layers):
+        decoder.layers[index] = pack_layer(cast(DecoderLayer | PackedLayer, layer))
     decoder.add_module("norm", _norm_for_inference(decoder.norm))
     return decoder
 
 
 @torch.no_grad()
-def pack_layer_(layer: DecoderLayer) -> DecoderLayer:
-    """Rearrange one layer for inference, in place; one that is already stays as it is."""
-    if any(isinstance(child, PackedSelfAttention) for child in layer.children()):
-        return layer
-    layer.add_module("attention", PackedSelfAttention(layer.attention))
-    layer.add_module("feed_forward", PackedFeedForward(layer.feed_forward))
-    return layer
+def pack_layer(layer: "DecoderLayer | PackedLayer") -> "PackedLayer":
+    """Return a layer rearranged for inference; one that is already stays as it is."""
+    return layer if isinstance(layer, PackedLayer) else PackedLayer(layer)
+
+
+class PackedLayer(nn.Module):
+    """A `DecoderLayer` of packed parts."""
+
+    def __init__(self, layer: DecoderLayer) -> None:
+        super().__init__()
+        self.attention = PackedSelfAttention(layer.attention)
+        self.feed_forward = PackedFeedForward(layer.feed_forward)
+
+    def forward(
+        self,
+        hidden: Float[torch.Tensor, "batch sequence hidden_size"],
+        by: Rotation,
+        attend: Attend,
+        run: FeedForwardRunner | None = None,
+    ) -> Float[torch.Tensor, "batch sequence hidden_size"]:
+        """Return the residual stream after this layer."""
+        parts: Parts = self._modules
+        hidden = parts["attention"](hidden, by, attend).add_(hidden)
+        feed_forward = parts["feed_forward"]
+        added: torch.Tensor = feed_forward(hidden) if run is None else run(feed_forward, hidden)
+        return added.add_(hidden)
+
+    __call__ = forward
 
 
 class PackedSelfAttention(nn.Module):
@@ -51,19 +77,22 @@ class PackedSelfAttention(nn.Module):
         self.norm = _norm_for_inference(attention.norm)
         self.query_key_value = _joined(attention.query, attention.key, attention.value)
         self.output = _then(attention.output, attention.post_norm)
-        self.heads_norm = self._joined_norm(attention.query_norm, attention.key_norm)
+        self.add_module("heads_norm", self._joined_norm(attention.query_norm, attention.key_norm))
 
     def forward(
         self, hidden: Float[torch.Tensor, "batch sequence hidden_size"], by: Rotation, attend: Attend
     ) -> Float[torch.Tensor, "batch sequence hidden_size"]:
         """Return what attention adds to the residual stream."""
-        projected = self.query_key_value(self.norm(hidden))
-        rotated_heads = self.num_heads + self.num_kv_heads
-        heads = projected.view(*hidden.shape[:2], rotated_heads + self.num_kv_heads, self.head_dim).transpose(1, 2)
-        turning = heads[:, :rotated_heads]
-        rotated = rotate(turning if self.heads_norm is None else self.heads_norm(turning), by)
-        mixed = attend(rotated[:, : self.num_heads], rotated[:, self.num_heads :], heads[:, rotated_heads:])
-        result: torch.Tensor = self.output(mixed.transpose(1, 2).flatten(2))
+        parts: Parts = self._modules
+        batch, sequence, _ = hidden.shape
+        projected = parts["query_key_value"](parts["norm"](hidden))
+        heads = projected.view(batch, sequence, -1, self.head_dim).transpose(1, 2)
+        turning, value = heads.split_with_sizes((self.num_heads + self.num_kv_heads, self.num_kv_heads), 1)
+        heads_norm = parts["heads_norm"]
+        rotated = rotate(turning if heads_norm is None else heads_norm(turning), by)
+        query, key = rotated.split_with_sizes((self.num_heads, self.num_kv_heads), 1)
+        mixed = attend(query, key, value).transpose(1, 2).reshape(batch, sequence, -1)
+        result: torch.Tensor = parts["output"](mixed)
         return result
 
     __call__ = forward
@@ -89,8 +118,9 @@ class PackedFeedForward(nn.Module):
         self, hidden: Float[torch.Tensor, "batch sequence hidden_size"]
     ) -> Float[torch.Tensor, "batch sequence hidden_size"]:
         """Return what the network adds to the residual stream."""
-        gate, up = self.gate_up(self.norm(hidden)).chunk(2, dim=-1)
-        result: torch.Tensor = self.down(self.activation(gate).mul_(up))
+        parts: Parts = self._modules
+        gate, up = parts["gate_up"](parts["norm"](hidden)).chunk(2, dim=-1)
+        result: torch.Tensor = parts["down"](self.activation(gate).mul_(up))
         return result
 
     __call__ = forward
@@ -117,16 +147,38 @@ class InferenceNorm(nn.Module):
 
     def forward(self, hidden: Float[torch.Tensor, "*places width"]) -> Float[torch.Tensor, "*places width"]:
         """Return the normalised states in their own dtype."""
-        norm = torch.linalg.vector_norm(hidden, dim=-1, keepdim=True, dtype=self.weight.dtype)
-        normed: torch.Tensor = (hidden / norm.hypot_(self.shortest)).mul_(self.weight).to(hidden.dtype)
-        return normed
+        parts: Parts = self._buffers
+        weight = parts["weight"]
+        norm = torch.linalg.vector_norm(hidden, dim=-1, keepdim=True, dtype=weight.dtype)
+        normed: torch.Tensor = (hidden / norm.hypot_(parts["shortest"])).mul_(weight)
+        return normed if normed.dtype == hidden.dtype else normed.to(hidden.dtype)
+
+    __call__ = forward
+
+
+class PackedLinear(nn.Linear):
+    """A linear map without a bias.
+
+    Args:
+        weight: [outputs, inputs].
+    """
+
+    def __init__(self, weight: Float[torch.Tensor, "outputs inputs"]) -> None:
+        super().__init__(weight.shape[1], weight.shape[0], bias=False, device="meta")
+        self.weight = nn.Parameter(weight, requires_grad=False)
+
+    def forward(self, hidden: Float[torch.Tensor, "*places inputs"]) -> Float[torch.Tensor, "*places outputs"]:
+        """Return the product with the weight."""
+        parts: Parts = self._parameters
+        return functional.linear(hidden, parts["weight"])
 
     __call__ = forward
 
 
 def _then(linear: nn.Linear, norm: nn.Module) -> nn.Module:
     """Return a linear map, and the norm after it where there is one."""
-    return nn.Sequential(linear, _norm_for_inference(norm)) if isinstance(norm, RMSNorm) else linear
+    packed = PackedLinear(linear.weight)
+    return nn.Sequential(packed, _norm_for_inference(norm)) if isinstance(norm, RMSNorm) else packed
 
 
 def _norm_for_inference(module: nn.Module) -> nn.Module:
@@ -138,9 +190,6 @@ def _whole_weight(norm: RMSNorm) -> torch.Tensor:
     return weight.to(torch.promote_types(weight.dtype, torch.float32)) + norm.offset
 
 
-def _joined(*linears: nn.Linear) -> nn.Linear:
+def _joined(*linears: nn.Linear) -> PackedLinear:
     """Return one linear map whose outputs are those of several maps of the same input, one after the other."""
-    weight = torch.cat([linear.weight for linear in linears])
-    joined = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
-    joined.weight = nn.Parameter(weight, requires_grad=False)
-    return joined
+    return PackedLinear(torch.cat([linear.weight for linear in linears]))

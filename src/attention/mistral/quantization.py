@@ -7,7 +7,7 @@ Scales and zeros are rounded to bfloat16 before q is chosen, so that q makes up 
 torch's own kernels; they read the packed weights, and no weight matrix in bfloat16 is made for a few rows of input.
 """
 
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from jaxtyping import Float, Int8, Integer
@@ -97,11 +97,14 @@ class Int8Linear(nn.Module):
 
     def forward(self, hidden: Float[torch.Tensor, "*places inputs"]) -> Float[torch.Tensor, "*places outputs"]:
         """Return the product with the weights."""
+        parts: dict[str, Any] = self._buffers  # as in a packed decoder: a module's own look-up is a search in Python
+        weight, scales = parts["weight"], parts["scales"]
         rows = hidden.reshape(-1, hidden.shape[-1])
         if len(rows) > _FEW_ROWS:
-            return functional.linear(hidden, self.weight.to(hidden.dtype)).mul_(self.scales)
-        product = torch._weight_int8pack_mm(rows, self.weight, self.scales)
-        return product.view(*hidden.shape[:-1], len(self.scales))
+            return functional.linear(hidden, weight.to(hidden.dtype)).mul_(scales)
+        return torch._weight_int8pack_mm(rows, weight, scales).view(*hidden.shape[:-1], weight.shape[0])
+
+    __call__ = forward
 
 
 class Int4Linear(nn.Module):
@@ -127,9 +130,13 @@ class Int4Linear(nn.Module):
 
     def forward(self, hidden: Float[torch.Tensor, "*places inputs"]) -> Float[torch.Tensor, "*places outputs"]:
         """Return the product with the weights."""
+        parts: dict[str, Any] = self._buffers
         rows = hidden.reshape(-1, hidden.shape[-1])
-        product = torch._weight_int4pack_mm_for_cpu(rows, self.weight, self.group_size, self.scales_and_zeros)
-        return product.view(*hidden.shape[:-1], self.scales_and_zeros.shape[1])
+        scales_and_zeros = parts["scales_and_zeros"]
+        product = torch._weight_int4pack_mm_for_cpu(rows, parts["weight"], self.group_size, scales_and_zeros)
+        return product.view(*hidden.shape[:-1], scales_and_zeros.shape[1])
+
+    __call__ = forward
 
 
 class Int8Weights(NamedTuple):

@@ -107,8 +107,9 @@ class _OneToken(Read):
             self._visible = (torch.arange(self._used, device=current.device) < ends[:, None])[:, None, None]
 
     def attend(self, query: Tensor, new: tuple[Tensor, Tensor], buffers: tuple[Tensor, Tensor], scale: float) -> Tensor:
-        self._store(new, buffers)
         keys, values = buffers
+        self._write(new[0], keys)
+        self._write(new[1], values)
         if self._used < keys.shape[2]:
             keys, values = keys[:, :, : self._used], values[:, :, : self._used]
         # the heads of a group as queries of one head: keys are read once, and not repeated
@@ -128,8 +129,8 @@ def grouped_read(
     Torch's fused CPU kernel widens many keys of 16 bits at half the speed of a product; like the plain attention of
     other packages, the product rounds scores to 16 bits before the softmax, which is in float32.
     """
-    narrow = query.dtype in (torch.bfloat16, torch.float16) and query.device.type == "cpu"
-    if not narrow or keys.shape[0] * keys.shape[2] < _MANY_KEYS:
+    many = keys.shape[0] * keys.shape[2] >= _MANY_KEYS
+    if not many or query.dtype not in (torch.bfloat16, torch.float16) or query.device.type != "cpu":
         return functional.scaled_dot_product_attention(query, keys, values, attn_mask=visible, scale=scale)
     scores = (query @ keys.mT).float() * scale
     if visible is not None:
