@@ -20,6 +20,23 @@ SENTENCES = [
 ]
 
 
+GOLDEN = [
+    ["It lies in Poland.", "A traveller finds it in the west.", "Its position is 91.8° W.", "The city is old."],
+    ["J. R. R. Tolkien met Dr. J. Brown.", "He lived in the U.S.", "The U.S. Army did not."],
+    ["It existed c. 1465, p. 12, and c.\u2009500 BC.", "She died in Washington, D.C.", "In 1900 it rained."],
+    ["Beta vulgaris subsp. vulgaris is classified as var. saccharifera.", "It grows."],
+    ["He likes cars, trains, etc. and boats, etc.", "People differ.", "Mr. and Mrs. Smith, i.e. the Smiths, do."],
+    ["Vol. 3, no. 5 of the review (est. 1890) cost approx. 4.5 kr. a copy.", "Prices rose in Jan. 1901."],
+    ["He asked “Why?”", "Nobody answered!", "Plan B failed...", "The end."],
+    ["Vitamin C.", "It is sour."],
+]
+
+
+@pytest.mark.parametrize("sentences", GOLDEN)
+def test_golden_borders(sentences):
+    assert split_sentences(" ".join(sentences)) == sentences
+
+
 def test_sentences_of_an_ordinary_paragraph():
     assert split_sentences(TEXT) == SENTENCES
     assert [TEXT[start:stop] for start, stop in sentence_spans(TEXT)] == SENTENCES
