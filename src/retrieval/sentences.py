@@ -17,8 +17,8 @@ Span = tuple[int, int]
 _ABBREVIATIONS = """
 mr mrs ms mx messrs mme mlle dr prof rev hon fr st ste ss sr jr esq bros gen col maj capt cmdr lt sgt cpl pvt adm gov
 sen rep pres supt insp wm chas thos jos jas geo jan feb mar apr jun jul aug sep sept oct nov dec vol vols no nos pp pg
-ch chap op fig figs eq eqs sec ed eds cf ca al et ibid viz vs resp approx est incl esp trans transl repr suppl ser mss fol
-para cit lit lat gr ger heb arab pron abbr pl sing masc fem neut dim var subsp ssp sp spp cv nov syn dept univ inst
+ch chap op fig figs eq eqs sec ed eds cf ca al et ibid viz vs resp approx est incl esp trans transl repr suppl ser mss
+fol para cit lit lat gr ger heb arab pron abbr pl sing masc fem neut dim var subsp ssp sp spp cv nov syn dept univ inst
 assoc assn corp inc ltd co mfg intl natl govt gmbh ave blvd rd sq mt mts ft pt km cm mm kg lb lbs oz hr hrs min mi kr
 """
 # After an abbreviation or an initial these, with a capital, begin a sentence.
