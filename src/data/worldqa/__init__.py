@@ -1,7 +1,5 @@
 """worldqa: open-domain questions over real facts and real text that install offline.
 
-    from october.data.worldqa import WorldQA, WorldQACorpus
-
     questions = WorldQA().load("test")
     documents = WorldQACorpus().documents()
 

@@ -67,7 +67,11 @@ def _with_accents(fact: Fact, names: Mapping[tuple[str, str], str]) -> Fact:
 def _lead_facts(leads: Sequence[Lead], countries: Mapping[str, CountryFacts]) -> list[Fact]:
     """Return the facts of leads, but for those that share their name with another article."""
     counts = Counter(lead.entity for lead in leads)
-    names = [(country.subject, country.answers) for country in countries.values() if not country.former]
+    names = [
+        (country.subject, country.answers)
+        for country in countries.values()
+        if country.population and not country.former
+    ]
     facts = list(definition_facts(leads))
     for lead in leads:
         if counts[lead.entity] == 1:
@@ -110,5 +114,7 @@ def _unambiguous(questions: Sequence[Question]) -> list[Question]:
 
 def _told(question: Question) -> bool:
     """Whether the question holds its own answer, as that for the genus of Boletus edulis would."""
-    named = re.search(rf"\b{re.escape(question.answers[0].lower())}\b", question.text.lower())
-    return named is not None and question.kind not in ("comparison", "yes_no")
+    if question.kind in ("comparison", "yes_no"):
+        return False
+    asked = question.text.lower()
+    return any(re.search(rf"\b{re.escape(answer.lower())}\b", asked) for answer in question.answers)

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from .facts import Fact
 from .leads import Lead
@@ -14,7 +14,8 @@ _COMMON_WORDS = "a an and any are as at by for from in into is it its of on or t
 _COMMON = frozenset(_COMMON_WORDS.split())
 # 'X, also known as Y, is …'
 _ALSO = (
-    r"s?,? (?:also|or|commonly|sometimes|often|formerly)(?: (?:also|commonly|known|called|as|simply))*"
+    r"s?,? (?:also|or|commonly|sometimes|often|formerly)"
+    r"(?: (?:also|commonly|known|called|as|simply|transcribed|spelled|spelt))*"
     r" (?:an? |the )?(?P<other>[\w’'-]+(?: [\w’'-]+)?)(?=,| is| are)"
 )
 _ARTICLE = r"(?:(?:The|An|A|In [a-z ]+, an?|In [a-z ]+,) )?"
@@ -38,7 +39,7 @@ def definition_facts(leads: Sequence[Lead]) -> Iterator[Fact]:
                 kind="definition",
                 entity=lead.entity,
                 subject=lead.subject,
-                answers=_names(lead),
+                answers=_names(lead, taken=names.keys()),
                 document=lead.id,
                 sentence=opening,
                 evidence="prose",
@@ -63,8 +64,9 @@ def _content(text: str) -> frozenset[str]:
     return frozenset(word for word in folded(text).split() if word not in _COMMON and len(word) > 2)
 
 
-def _names(lead: Lead) -> tuple[str, ...]:
-    """Return the name, without its article, and the first other name that the opening gives in bold, so to speak."""
+def _names(lead: Lead, taken: Collection[str]) -> tuple[str, ...]:
+    """Return the name without its article, and the first other that the opening gives, unless it heads another lead."""
     bare = lead.name.removeprefix("The ")
     other = re.match(_ARTICLE + re.escape(lead.name) + _ALSO, lead.sentences[0], re.IGNORECASE)
-    return tuple(dict.fromkeys([bare, *([other["other"]] if other else [])]))
+    others = [other["other"]] if other and folded(other["other"]) not in taken else []
+    return tuple(dict.fromkeys([bare, *others]))

@@ -41,7 +41,12 @@ _PLACE = r"(?P<answer>[A-Z][\w’'-]+(?:(?: of| de| del| la| am| upon)? [A-Z][\w
 _BORN_IN = re.compile(
     rf"^(?:He|She|[A-Z][\w'-]+) was born (?:and raised )?in {_PLACE}(?=[,.;]| in | to | into | and | on )"
 )
-_TRADE = re.compile(r"^(?!(?:the|one|an?|also|later|former|track)\b)[a-z][a-z-]+(?: [a-z][a-z-]+){0,2}$")
+# Up to three words in small letters that are neither an article's phrase nor say how somebody is seen.
+_TRADE = re.compile(
+    r"^(?!(?:the|one|an?|also|later|former|track)\b)"
+    r"(?!.*\b(?:as|one|recogni[sz]ed|speciali[sz]ing|famous|noted|renowned|regarded|considered)\b)"
+    r"[a-z][a-z-]+(?: [a-z][a-z-]+){0,2}$"
+)
 _BIRTH_IN_PROSE = re.compile(r"\bborn (?:in |on [^.,]*?)?(?P<year>\d{4})\b")
 _DEATH_IN_PROSE = re.compile(
     r"\b(?:death|died|killed|assassinated|executed|assassination)\b (?:in |on [^.,]*?)?(?P<year>\d{4})\b"

@@ -69,7 +69,7 @@ _NATIVE = re.compile(
 _CAPITAL = re.compile(
     r"^[^.;]{0,80}? is the (?:national )?capital(?: city)?(?: and (?:[a-z-]+ )*?(?:city|municipality|metropolis|town))?"
     r" of (?:the )?(?:(?:[A-Za-z-]+ )?(?:state|province|region|department|republic|oblast|governorate|prefecture) of )?"
-    r"(?P<answer>[A-Z][\w’'-]+(?: (?:and|of|the|de|do|del|da)? ?[A-Z][\w’'-]+)*)"
+    r"(?:[A-Z]\w+'s )?(?P<answer>[A-Z][\w’'-]+(?:(?: (?:of the|of|and|the|de|do|del|da))? [A-Z][\w’'-]+)*)"
 )
 _SORTS = "type form kind branch style breed field genre subset species genus subfield"
 _CATEGORY = re.compile(
@@ -218,17 +218,22 @@ def _geography(lead: Lead, countries: Sequence[tuple[str, tuple[str, ...]]]) -> 
     if match and re.search(r"\bcapital\b", lead.description, re.IGNORECASE):
         rest = lead.sentences[0][match.end() :]
         country = re.match(rf"(?:, {_PLAIN_NAME})", rest)
-        longer = [match["answer"] + country[0]] if country else []
-        yield _fact(lead, "capital_of", (match["answer"], *longer), lead.sentences[0])
+        longer = match["answer"] + (country[0] if country else "")
+        shorter = re.sub(r" (?:Province|Prefecture|State|Governorate|Oblast)$", "", match["answer"])
+        answers = tuple(dict.fromkeys([match["answer"], longer, shorter]))
+        yield _fact(lead, "capital_of", answers, lead.sentences[0])
+    yield from _country(lead, countries)
+
+
+def _country(lead: Lead, countries: Sequence[tuple[str, tuple[str, ...]]]) -> Iterator[Fact]:
+    """Return in which country a place is: the only one that the description, at its end, and a sentence name."""
     named = [entry for entry in countries if re.search(rf"\b{re.escape(entry[0])}\b", lead.description)]
-    if len(named) != 1 or not re.search(
-        rf"\b(?:in|of)\b.*\b{re.escape(named[0][0])}$|, {re.escape(named[0][0])}$", lead.description
-    ):
+    if len(named) != 1 or not re.search(rf"(?:, |\b(?:in|of)\b.* ){re.escape(named[0][0])}$", lead.description):
         return
     bare = named[0][0]
     sentence = next((text for text in lead.sentences[:2] if re.search(rf"\b{re.escape(bare)}\b", text)), "")
     abroad = [name for name, _ in countries if name != bare and re.search(rf"\b{re.escape(name)}\b", sentence)]
-    if sentence and not abroad and bare not in lead.name:
+    if sentence and not abroad and not re.search(rf"{re.escape(bare)}|\b(?:Sea|Ocean)$", lead.name):
         yield _fact(lead, "country", named[0][1], sentence)
 
 

@@ -91,7 +91,8 @@ def test_questions_differ_and_have_no_open_slots(questions: list[Question]) -> N
 def test_no_question_names_its_answer(questions: list[Question]) -> None:
     for question in questions:
         if question.kind not in ("comparison", "yes_no"):
-            assert f" {question.answers[0].lower()} " not in f" {question.text.lower().strip('?.')} "
+            words = f" {question.text.lower().strip('?.')} "
+            assert not any(f" {answer.lower()} " in words for answer in question.answers)
 
 
 def test_yes_and_no_are_about_as_frequent(questions: list[Question]) -> None:
@@ -110,7 +111,7 @@ def test_the_first_named_wins_about_half_of_the_comparisons(questions: list[Ques
 
 def test_the_same_seed_makes_the_same_questions(questions: list[Question]) -> None:
     """The hash changes with the version or on purpose; on every other day it must not."""
-    assert content_hash([vars(question) for question in questions]) == "dde95c3f81b7f9cf"
+    assert content_hash([vars(question) for question in questions]) == "a1f431c88d1d2284"
 
 
 def test_another_seed_divides_otherwise() -> None:
