@@ -4,7 +4,7 @@
 |---|---|---|---|
 | NaturalQuestions-open | google-research-datasets/nq_open | every annotator's | unknown |
 | TriviaQA | mandarjoshi/trivia_qa, unfiltered.nocontext | the value, then its aliases | unknown |
-| HotpotQA | hotpotqa/hotpot_qa, distractor or fullwiki | one | the supporting facts |
+| HotpotQA | hotpotqa/hotpot_qa, distractor or fullwiki | one | the supporting facts; gold documents are titles |
 
 What the hub calls validation is the test split of the papers. For development the last rows of the training split are
 put aside: as many as dense passage retrieval (Karpukhin et al. 2020) put aside of the first two, a tenth of HotpotQA.

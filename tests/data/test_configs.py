@@ -58,6 +58,13 @@ def test_offline_sets_have_as_many_rows_as_their_card_says(name: str) -> None:
     assert len(rows) == int(stated[1].replace(",", ""))
 
 
+def test_worldqa_has_as_many_questions_as_its_card_says() -> None:
+    text, config = read("data/worldqa")
+    handle = instantiate(config)
+    handle.check()
+    assert f"# Rows:    {len(handle.all()):,} questions" in text
+
+
 def test_a_question_set_can_be_chosen_on_the_command_line() -> None:
     config = composed(["data=worldqa", "corpus=worldqa"])
     assert (config.data._target_, config.corpus._target_) == (
