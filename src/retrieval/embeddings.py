@@ -32,7 +32,7 @@ Storage = Literal["float32", "float16"]
 Vectors = Float[np.ndarray, "n dimension"]
 
 CHUNK_TEXTS = 4096  # texts encoded between two writes
-_BATCH_TEXTS_ON_CPU, _BATCH_TEXTS = 32, 256
+_BATCH_TEXTS_ON_CPU, _BATCH_TEXTS = 16, 256  # small ones pad less, large ones fill a GPU
 _SECONDS_UNTIL_PROGRESS = 5.0
 
 

@@ -25,6 +25,16 @@ embeddings.CHUNK_TEXTS = 8
 encode(CountingEncoder(kill_after=3), sys.argv[2:], cache=EmbeddingCache(sys.argv[1]))
 """
 
+SHARED = """
+import sys
+from counting_encoder import CountingEncoder
+from october.retrieval import EmbeddingCache, embeddings, encode
+embeddings.CHUNK_TEXTS = 2
+encoder = CountingEncoder()
+encode(encoder, sys.argv[2:], cache=EmbeddingCache(sys.argv[1]))
+print(len(encoder.texts))
+"""
+
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
@@ -119,6 +129,20 @@ def test_a_killed_run_goes_on_without_encoding_again(tmp_path, root):
     encode(CountingEncoder(), TEXTS, cache=EmbeddingCache(tmp_path / "whole"))
     vectors = [(tmp_path / name / "vectors.bin").read_bytes() for name in ("killed", "whole")]
     assert vectors[0] == vectors[1]
+
+
+def test_processes_share_a_cache(tmp_path, root):
+    environment = {**os.environ, "PYTHONPATH": str(root / "tests/helpers")}
+    halves = (TEXTS[:35], TEXTS[15:], TEXTS)
+    running = [
+        subprocess.Popen([sys.executable, "-c", SHARED, str(tmp_path), *texts], env=environment, stdout=subprocess.PIPE)
+        for texts in halves
+    ]
+    encoded = [int(process.communicate()[0]) for process in running]
+    assert sum(encoded) == len(TEXTS)
+    encoder = CountingEncoder()
+    np.testing.assert_array_equal(encode(encoder, TEXTS, cache=EmbeddingCache(tmp_path)), expected(TEXTS))
+    assert encoder.calls == []
 
 
 def test_vectors_whose_keys_were_never_written_are_cut_off(tmp_path):
