@@ -21,6 +21,7 @@ from sentence_transformers.util import dot_score
 from ...errors import OctoberError
 from ...files import atomic_path
 from ..embeddings import LoadedEncoder
+from .candidates import EMPTY
 from .contrastive import DistinctQueries, ListwiseLoss, listwise_columns, triplet_columns
 from .dual_encoder import DualEncoder
 from .training_examples import ContrastiveExample, ScoredExample
@@ -104,10 +105,13 @@ def train_extractive(
         settings: How.
 
     Raises:
-        OctoberError: There are no examples, or the folder holds another run.
+        OctoberError: There are no examples; some have the empty text as their positive and the loss is `in_batch`,
+            where it would be the negative of all others; or the folder holds another run.
     """
     if not examples:
         raise OctoberError("examples are empty: there is nothing to learn from")
+    if settings.loss == "in_batch" and any(example.positive == EMPTY for example in examples):
+        raise OctoberError("loss='in_batch': the empty text is a positive, and so a negative of others; use 'listwise'")
     folder = Path(folder)
     claim_folder(folder, [asdict(settings), [list(row) for row in examples], [asdict(row) for row in validation]])
     encoder.max_seq_length = settings.max_tokens

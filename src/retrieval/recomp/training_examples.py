@@ -9,7 +9,7 @@ Everything that the language model judged is kept, so that epsilon can be chosen
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -111,24 +111,21 @@ def scored_examples(
     if max_candidates < 1:
         raise OctoberError(f"max_candidates={max_candidates}: must be at least 1")
     check_queries([source.query for source in sources], [source.documents for source in sources])
+    asked = [_all_candidates(source, with_titles, with_empty) for source in sources]
 
-    def judge(chunk: Sequence[LabelSource]) -> list[dict[str, Any]]:
-        found = _candidates(chunk, encoder, max_candidates, with_titles, with_empty)
-        requests = [
-            ScoringRequest(source.query, source.targets, tuple(texts))
-            for source, (texts, _) in zip(chunk, found, strict=True)
-        ]
+    def judge(chunk: Sequence[ScoringRequest]) -> list[dict[str, Any]]:
+        found = _most_similar(chunk, encoder, max_candidates)
+        requests = [replace(one, candidates=tuple(texts)) for one, (texts, _) in zip(chunk, found, strict=True)]
         return [
-            {"query": request.query, "candidates": texts, "scores": scores, "similarities": similarities}
-            for request, (texts, similarities), scores in zip(requests, found, scorer.scores(requests), strict=True)
+            {"candidates": texts, "scores": scores, "similarities": similarities}
+            for (texts, similarities), scores in zip(found, scorer.scores(requests), strict=True)
         ]
 
-    options = [max_candidates, with_titles, with_empty]
-    key = [encoder_fingerprint, scorer.fingerprint(), options, [asdict(source) for source in sources]]
-    rows = in_chunks(folder, key, sources, judge, chunk_size=chunk_size, what="judging candidates")
+    key = [encoder_fingerprint, scorer.fingerprint(), max_candidates, [asdict(request) for request in asked]]
+    rows = in_chunks(folder, key, asked, judge, chunk_size=chunk_size, what="judging candidates")
     return [
-        ScoredExample(row["query"], tuple(row["candidates"]), tuple(row["scores"]), tuple(row["similarities"]))
-        for row in rows
+        ScoredExample(source.query, tuple(row["candidates"]), tuple(row["scores"]), tuple(row["similarities"]))
+        for source, row in zip(sources, rows, strict=True)
     ]
 
 
@@ -170,19 +167,21 @@ def training_set(scored: Sequence[ScoredExample], *, epsilon: float = 0.0, max_n
     return TrainingSet(examples, 1 - len(examples) / len(scored), negatives / len(examples))
 
 
-def _candidates(
-    sources: Sequence[LabelSource], encoder: DualEncoder, max_candidates: int, with_titles: bool, with_empty: bool
+def _all_candidates(source: LabelSource, with_titles: bool, with_empty: bool) -> ScoringRequest:
+    texts = [candidate.text for candidate in sentence_candidates(source.documents, with_titles=with_titles)]
+    return ScoringRequest(source.query, source.targets, (*texts, EMPTY) if with_empty else tuple(texts))
+
+
+def _most_similar(
+    requests: Sequence[ScoringRequest], encoder: DualEncoder, max_candidates: int
 ) -> list[tuple[list[str], list[float]]]:
-    """Return each query's best candidates by similarity, the empty text last, and their similarities."""
-    texts = [
-        [candidate.text for candidate in sentence_candidates(source.documents, with_titles=with_titles)]
-        for source in sources
-    ]
-    added = [EMPTY] if with_empty else []
-    similarities = encoder.similarities([source.query for source in sources], [row + added for row in texts])
+    """Return each query's best candidates by similarity, the empty text last if it is one, and their similarities."""
+    texts = [request.candidates for request in requests]
+    similarities = encoder.similarities([request.query for request in requests], texts)
     chosen = []
     for row, values in zip(texts, similarities, strict=True):
-        places = [int(place) for place in np.argsort(-values[: len(row)], kind="stable")[:max_candidates]]
-        places += range(len(row), len(row) + len(added))
-        chosen.append(([(row + added)[place] for place in places], [float(values[place]) for place in places]))
+        sentences = len(row) - (EMPTY in row)
+        places = [int(place) for place in np.argsort(-values[:sentences], kind="stable")[:max_candidates]]
+        places += range(sentences, len(row))
+        chosen.append(([row[place] for place in places], [float(values[place]) for place in places]))
     return chosen

@@ -101,6 +101,8 @@ def test_bad_arguments_are_named(tmp_path):
         ExtractiveSettings(loss="triplet")
     with pytest.raises(OctoberError, match="examples are empty"):
         train_extractive(None, [], [], tmp_path)
+    with pytest.raises(OctoberError, match="loss='in_batch': the empty text is a positive"):
+        train_extractive(None, [EXAMPLES[0]._replace(positive="")], [], tmp_path, extractive_settings("in_batch"))
     (tmp_path / "run.json").write_text(json.dumps({"run": "another"}))
     with pytest.raises(OctoberError, match="holds a run with other settings or examples"):
         train_extractive(None, EXAMPLES, [], tmp_path, replace(extractive_settings("listwise"), seed=1))
