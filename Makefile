@@ -32,7 +32,7 @@ $(INSTALLED): pyproject.toml setup.py constraints.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-$(DATA): $(INSTALLED) src/data/offline.py
+$(DATA): $(INSTALLED) src/data/offline.py src/data/offline.yaml
 	@$(BIN)/october-offline
 	@touch $@
 
