@@ -55,7 +55,8 @@ class DistinctQueries(DefaultBatchSampler):
     Args:
         dataset: Rows with `query` and `positive`.
         batch_size: Rows of a batch at most.
-        drop_last: Not used: batches differ by one row at most, there is no small last one.
+        drop_last: Drops no rows here, since there is no small last batch; where several processes share the batches,
+            those that are not enough for all processes are left out.
         valid_label_columns: Not used.
         generator: Of the order.
         seed: Of the generator, the epoch added.
@@ -70,7 +71,8 @@ class DistinctQueries(DefaultBatchSampler):
         generator: torch.Generator | None = None,
         seed: int = 0,
     ) -> None:
-        super().__init__(dataset, batch_size, False, valid_label_columns, generator, seed)
+        super().__init__(dataset, batch_size, drop_last, valid_label_columns, generator, seed)
+        self.batch_size = None  # they vary by one, and accelerate would skip what is not full
         self._groups = linked_groups(list(zip(dataset["query"], dataset["positive"], strict=True)))
         rows = sum(map(len, self._groups))
         self._num_batches = max(-(-rows // batch_size), *map(len, self._groups))

@@ -111,6 +111,20 @@ def test_no_batch_holds_a_query_or_a_positive_twice(pairs, size, seed):
         assert epochs[0] != epochs[1]
 
 
+@pytest.mark.parametrize("processes", [2, 3])
+def test_processes_share_the_batches_evenly(processes):
+    from accelerate.data_loader import BatchSamplerShard
+
+    rows = {"query": [f"q{place % 11}" for place in range(31)], "positive": [f"p{place}" for place in range(31)]}
+    sampler = DistinctQueries(Dataset.from_dict(rows), 3, drop_last=True)
+    batches = list(sampler)
+    assert {len(batch) for batch in batches} == {2, 3}
+    shards = [BatchSamplerShard(sampler, processes, rank, even_batches=False) for rank in range(processes)]
+    count = len(batches) // processes
+    assert [len(shard) for shard in shards] == [count] * processes
+    assert [list(shard) for shard in shards] == [batches[rank::processes][:count] for rank in range(processes)]
+
+
 @given(pairs=TRIPLETS)
 def test_groups_are_what_is_linked(pairs):
     texts = [(str(query), str(positive)) for query, positive in pairs]
