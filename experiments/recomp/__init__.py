@@ -1,0 +1,1 @@
+"""RECOMP (arXiv 2310.04408), table by table."""

@@ -1,0 +1,263 @@
+"""Compressors by content: what was labelled and trained once, for whatever table, is never labelled or trained again.
+
+    data folder/labels/            what a language model judged, chunk by chunk
+    data folder/training/KEY       checkpoints of a training that was killed, from which the next one goes on
+    data folder/compressors/KEY    the trained model, and about.json: what it learned from, and how
+
+Questions and texts alike: what differs is in the sources, the scorer and the teacher that are handed in.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from october.errors import OctoberError
+from october.files import atomic_path, content_hash, data_home
+from october.language_models import EncoderHandle, ModelHandle, TransformersLM
+from october.retrieval.folders import only_writer
+from october.retrieval.recomp import (
+    EMPTY,
+    AbstractiveCompressor,
+    AbstractiveSettings,
+    CandidateScorer,
+    CausalWriter,
+    DualEncoder,
+    ExtractiveCompressor,
+    ExtractiveSettings,
+    JudgedSummaries,
+    LabelSource,
+    Policy,
+    ScoredExample,
+    SummaryWriter,
+    Teacher,
+    TeacherRequest,
+    distilled,
+    judged_summaries,
+    scored_examples,
+    train_causal,
+    train_extractive,
+    train_seq2seq,
+    training_set,
+)
+from october.retrieval.recomp.seq2seq import Seq2SeqWriter
+
+Student = ModelHandle | str  # a causal model, or the folder or name on the hub of an encoder-decoder
+ABOUT, MODEL = "about.json", "model"
+
+
+@dataclass(frozen=True)
+class LabelSettings:
+    """How the extractive compressor's examples are made.
+
+    Attributes:
+        max_candidates: Sentences that the language model judges for each query.
+        epsilon: How much worse than the positive a negative is at least, in the scorer's unit.
+        max_negatives: Of a query.
+        with_empty: The empty text is a candidate too, so that the compressor may choose none.
+    """
+
+    max_candidates: int = 20
+    epsilon: float = 0.0
+    max_negatives: int = 5
+    with_empty: bool = False
+
+
+class Extractive(NamedTuple):
+    """A trained extractive compressor, its encoder, and what it learned from (see `trained_extractive`)."""
+
+    compressor: ExtractiveCompressor
+    encoder: EncoderHandle
+    about: dict[str, Any]
+
+
+class Abstractive(NamedTuple):
+    """A trained abstractive compressor, and what it learned from (see `trained_abstractive`)."""
+
+    compressor: AbstractiveCompressor
+    about: dict[str, Any]
+
+
+def labelled(
+    sources: Sequence[LabelSource], scorer: CandidateScorer, encoder: EncoderHandle, max_candidates: int
+) -> list[ScoredExample]:
+    """Return all sources with their candidates judged, the empty text always among them."""
+    return scored_examples(
+        sources,
+        DualEncoder(encoder),
+        scorer,
+        data_home() / "labels",
+        encoder_fingerprint=encoder.fingerprint(),
+        max_candidates=max_candidates,
+        with_empty=True,
+    )
+
+
+def without_empty(scored: ScoredExample) -> ScoredExample:
+    """Return a judged query without the empty text among its candidates."""
+    kept = [place for place, text in enumerate(scored.candidates) if text != EMPTY]
+    columns = ("candidates", "scores", "similarities")
+    return replace(scored, **{name: tuple(getattr(scored, name)[place] for place in kept) for name in columns})
+
+
+def trained_extractive(
+    sources: Sequence[LabelSource],
+    validation_sources: Sequence[LabelSource],
+    scorer: CandidateScorer,
+    encoder: EncoderHandle,
+    settings: ExtractiveSettings,
+    labels: LabelSettings = LabelSettings(),
+    *,
+    num_sentences: int = 1,
+) -> Extractive:
+    """Return the extractive compressor that a language model's judgement trains; from the data folder if it is there.
+
+    `about` holds `training` and `validation` (numbers of examples), `dropped` (share of the sources), `negatives` (of
+    an example), `empty` (share of the positives), `losses` (of each step), `scores` ((step, re-ranked score)).
+
+    Args:
+        sources: Queries with targets and documents.
+        validation_sources: Others, by which the encoder that is kept is chosen; may be none.
+        scorer: The language model's judgement.
+        encoder: What training begins with; it also chooses the candidates.
+        settings: Of training.
+        labels: How examples are made.
+        num_sentences: That the compressor selects.
+
+    Raises:
+        OctoberError: The encoder has a network of its own for queries; or as `scored_examples`, `training_set` and
+            `train_extractive`.
+    """
+    if encoder.query_path is not None:
+        raise OctoberError(
+            f"encoder {encoder.name}: has a network for queries and one for texts; one of both is needed"
+        )
+    asked = [[asdict(source) for source in each] for each in (sources, validation_sources)]
+    key = content_hash(
+        ["extractive", encoder.fingerprint(), scorer.fingerprint(), asdict(settings), asdict(labels), asked]
+    )
+
+    def train(scratch: Path, target: Path) -> dict[str, Any]:
+        judged = [labelled(each, scorer, encoder, labels.max_candidates) for each in (sources, validation_sources)]
+        if not labels.with_empty:
+            judged = [list(map(without_empty, each)) for each in judged]
+        made = training_set(judged[0], epsilon=labels.epsilon, max_negatives=labels.max_negatives)
+        trained = train_extractive(deepcopy(encoder.load()), made.examples, judged[1], scratch, settings)
+        trained.encoder.save_pretrained(str(target))
+        return {
+            "training": len(made.examples),
+            "validation": len(judged[1]),
+            "dropped": made.share_dropped,
+            "negatives": made.mean_negatives,
+            "empty": sum(example.positive == EMPTY for example in made.examples) / len(made.examples),
+            "losses": trained.losses,
+            "scores": trained.validation,
+        }
+
+    folder, about = _once(key, train)
+    handle = EncoderHandle(
+        name=f"{encoder.name}, trained",
+        path=str(folder),
+        device=encoder.device,
+        max_sequence_length=settings.max_tokens,
+    )
+    compressor = ExtractiveCompressor(DualEncoder(handle), num_sentences=num_sentences, allow_empty=labels.with_empty)
+    return Extractive(compressor, handle, about)
+
+
+def judged_by(
+    scorer: CandidateScorer, requests: Sequence[TeacherRequest], teacher: Teacher, teacher_fingerprint: str
+) -> list[JudgedSummaries]:
+    """Return a teacher's summaries with the language model's judgement of each, and of none."""
+    return judged_summaries(requests, teacher, scorer, data_home() / "labels", teacher_fingerprint=teacher_fingerprint)
+
+
+def trained_abstractive(
+    judged: Sequence[JudgedSummaries],
+    student: Student,
+    settings: AbstractiveSettings,
+    *,
+    policy: Policy = "empty_if_not_better",
+    max_new_tokens: int = 64,
+) -> Abstractive:
+    """Return the abstractive compressor that learned what the critic kept; from the data folder if it is there.
+
+    `about` holds `training` (number of examples), `dropped` (share of the judged), `empty` (share of the targets), and
+    `losses` (of each step).
+
+    Args:
+        judged: A teacher's summaries, see `judged_by`.
+        student: What training begins with.
+        settings: Of training.
+        policy: Of the critic.
+        max_new_tokens: Of a summary that the compressor writes.
+
+    Raises:
+        OctoberError: As `distilled`, `train_causal` and `train_seq2seq`.
+    """
+    learned = distilled(judged, policy)
+    asked = [[asdict(request) for request in learned.requests], learned.targets]
+    key = content_hash(["abstractive", _student_fingerprint(student), asdict(settings), asked])
+
+    def train(scratch: Path, target: Path) -> dict[str, Any]:
+        if isinstance(student, str):
+            writer = Seq2SeqWriter.load(student)
+            result = train_seq2seq(writer.model, writer.tokenizer, *learned[:2], scratch, settings)
+            shutil.copytree(result.folder, target)
+        else:
+            network, tokenizer = student.load()
+            result = train_causal(network, tokenizer, *learned[:2], scratch, settings)
+            result.model.to(network.dtype).save_pretrained(target)
+        shares = {"dropped": learned.share_dropped, "empty": learned.share_empty}
+        return {"training": len(learned.targets), **shares, "losses": result.losses}
+
+    folder, about = _once(key, train)
+    return Abstractive(_compressor(_writer(student, folder), settings, max_new_tokens), about)
+
+
+def untrained_abstractive(
+    student: Student, settings: AbstractiveSettings, *, max_new_tokens: int = 64
+) -> AbstractiveCompressor:
+    """Return the compressor that a student is before it has learned anything."""
+    return _compressor(_writer(student), settings, max_new_tokens)
+
+
+def _once(key: str, train: Callable[[Path, Path], dict[str, Any]]) -> tuple[Path, dict[str, Any]]:
+    """Return a model's folder and what is known of it; `train(scratch, target)` makes both where they are missing."""
+    folder, scratch = data_home() / "compressors" / key, data_home() / "training" / key
+    if not (folder / ABOUT).exists():
+        with only_writer(scratch):  # another process may train the same: then it is there a moment later
+            if not (folder / ABOUT).exists():
+                with atomic_path(folder) as temporary:
+                    temporary.mkdir()
+                    about = train(scratch / "run", temporary / MODEL)
+                    (temporary / ABOUT).write_text(json.dumps(about), encoding="utf-8")
+                shutil.rmtree(scratch / "run")
+    about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+    return folder / MODEL, about
+
+
+def _compressor(writer: SummaryWriter, settings: AbstractiveSettings, max_new_tokens: int) -> AbstractiveCompressor:
+    return AbstractiveCompressor(
+        writer,
+        max_new_tokens=max_new_tokens,
+        max_input_tokens=settings.max_input_tokens,
+        with_titles=settings.with_titles,
+    )
+
+
+def _writer(student: Student, folder: Path | None = None) -> SummaryWriter:
+    """Return what writes: the student, or what it has become in a folder."""
+    if isinstance(student, str):
+        return Seq2SeqWriter.load(str(folder or student))
+    network, tokenizer = student.load()
+    if folder is not None:
+        network = type(network).from_pretrained(folder, dtype=network.dtype).to(network.device)
+    return CausalWriter(TransformersLM(network, tokenizer, max_batch_tokens=student.max_batch_tokens), tokenizer)
+
+
+def _student_fingerprint(student: Student) -> str:
+    return (ModelHandle(name=student, path=student) if isinstance(student, str) else student).fingerprint()
