@@ -1,0 +1,150 @@
+"""Both compressors trained on questions: by whose judgement, from which teacher, with which settings."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from october.data.documents import Question
+from october.errors import OctoberError
+from october.experiments.recomp._compressors import (
+    Abstractive,
+    Extractive,
+    LabelSettings,
+    Student,
+    judged_by,
+    trained_abstractive,
+    trained_extractive,
+    untrained_abstractive,
+)
+from october.experiments.recomp._questions import Asked, Judgement, LanguageModelHandle, QuestionBench
+from october.files import content_hash
+from october.language_models import EncoderHandle, ModelHandle
+from october.retrieval import Passage
+from october.retrieval.recomp import (
+    QUESTION_PROMPTS,
+    AbstractiveCompressor,
+    AbstractiveSettings,
+    CandidateScorer,
+    Compressor,
+    ExtractiveSettings,
+    GoldSentenceTeacher,
+    LanguageModelTeacher,
+    Policy,
+    Teacher,
+)
+
+
+@dataclass(frozen=True)
+class QuestionTraining:
+    """How the compressors of a table are trained.
+
+    Attributes:
+        judgement: What tells how much a text helps: the `likelihood` of the answer, or whether the model's answer is
+            a `match` (the paper's for questions).
+        labels: Of the extractive compressor.
+        extractive: Its training.
+        num_sentences: That it selects (1 in the paper, 2 for HotpotQA).
+        num_summaries: Training questions, the first ones, from which the abstractive compressor learns.
+        policy: Of its critic.
+        abstractive: Its training.
+        max_summary_tokens: Of a summary.
+    """
+
+    judgement: Judgement
+    labels: LabelSettings
+    extractive: ExtractiveSettings
+    num_sentences: int
+    num_summaries: int
+    policy: Policy
+    abstractive: AbstractiveSettings
+    max_summary_tokens: int
+
+    def __post_init__(self) -> None:
+        for name in ("num_sentences", "num_summaries", "max_summary_tokens"):
+            if getattr(self, name) < 1:
+                raise OctoberError(f"training.{name}={getattr(self, name)}: must be at least 1")
+
+
+class TeacherSummaries(Compressor):
+    """What a teacher writes of the documents of questions that it knows.
+
+    Args:
+        teacher: Writes; the first of its summaries is taken.
+        asked: The questions that will come.
+    """
+
+    def __init__(self, teacher: Teacher, asked: Asked) -> None:
+        self.teacher = teacher
+        self.requests = dict(zip(asked.queries, asked.requests(), strict=True))
+
+    def _summaries(self, queries: Sequence[str], documents: Sequence[Sequence[Passage]]) -> list[str]:
+        pairs = zip(queries, documents, strict=True)
+        requests = [replace(self.requests[query], documents=tuple(retrieved)) for query, retrieved in pairs]
+        return [written[0] for written in self.teacher.summaries(requests)]
+
+
+def extractive_compressor(
+    bench: QuestionBench, scorer: CandidateScorer, encoder: EncoderHandle, training: QuestionTraining
+) -> Extractive:
+    """Return the extractive compressor that learned from the bench's training questions."""
+    return trained_extractive(
+        bench.asked("train").sources(),
+        bench.asked("dev").sources(),
+        scorer,
+        encoder,
+        training.extractive,
+        training.labels,
+        num_sentences=training.num_sentences,
+    )
+
+
+def with_empty(training: QuestionTraining) -> QuestionTraining:
+    """Return the same training of a compressor that may choose no sentence."""
+    return replace(training, labels=replace(training.labels, with_empty=True))
+
+
+def with_loss_in_batch(training: QuestionTraining) -> QuestionTraining:
+    """Return the same training by the released code's loss."""
+    return replace(training, extractive=replace(training.extractive, loss="in_batch"))
+
+
+def abstractive_compressor(
+    bench: QuestionBench,
+    scorer: CandidateScorer,
+    teacher: LanguageModelHandle | None,
+    student: Student,
+    training: QuestionTraining,
+) -> Abstractive:
+    """Return the abstractive compressor that learned from a teacher what the critic kept."""
+    asked = bench.asked("train")[: training.num_summaries]
+    writer, name = teacher_of(teacher, asked.questions, training)
+    judged = judged_by(scorer, asked.requests(), writer, name)
+    settings, longest = training.abstractive, training.max_summary_tokens
+    return trained_abstractive(judged, student, settings, policy=training.policy, max_new_tokens=longest)
+
+
+def student_before_training(student: Student, training: QuestionTraining) -> AbstractiveCompressor:
+    """Return what the abstractive compressor is before it has learned anything."""
+    return untrained_abstractive(student, training.abstractive, max_new_tokens=training.max_summary_tokens)
+
+
+def teacher_of(
+    handle: LanguageModelHandle | None, questions: Sequence[Question], training: QuestionTraining
+) -> tuple[Teacher, str]:
+    """Return the teacher and its fingerprint: a language model, or for None the gold sentences, shortened.
+
+    Raises:
+        OctoberError: None, and the questions have no gold sentences.
+    """
+    if handle is not None:
+        longest = training.max_summary_tokens
+        name = content_hash([handle.fingerprint(), QUESTION_PROMPTS, longest])
+        return LanguageModelTeacher(handle.language_model(), max_new_tokens=longest), name
+    if not any(question.gold_sentences for question in questions):
+        raise OctoberError("teacher=null: these questions have no gold sentences; give model@teacher=NAME")
+    return GoldSentenceTeacher(), "gold sentences, shortened"
+
+
+def check_student(student: Student | None) -> None:
+    """Raise `OctoberError` before any work where the student cannot be found."""
+    if isinstance(student, str):
+        ModelHandle(name=student, path=student).check()
