@@ -15,6 +15,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -25,6 +26,7 @@ from tqdm.auto import tqdm
 from ..errors import OctoberError
 from ..files import write_whole
 from ..language_models import EncoderHandle
+from ..language_models.batching import length_sorted_batches
 from .folders import damaged, only_writer, read_description
 from .hits import check_queries
 
@@ -32,7 +34,8 @@ Storage = Literal["float32", "float16"]
 Vectors = Float[np.ndarray, "n dimension"]
 
 CHUNK_TEXTS = 4096  # texts encoded between two writes
-_BATCH_TEXTS_ON_CPU, _BATCH_TEXTS = 16, 256  # small ones pad less, large ones fill a GPU
+_BATCH_TEXTS = 256  # fills a GPU
+_BATCH_CHARACTERS = 2048  # on a CPU, padding included: some 512 tokens keep it busy, and more leave its caches
 _SECONDS_UNTIL_PROGRESS = 5.0
 
 
@@ -325,7 +328,12 @@ def _batched(texts: Sequence[str], size: int) -> Iterator[Sequence[str]]:
 
 
 def _embed(model: Any, texts: list[str], *, query: bool) -> Vectors:
-    give = model.encode_query if query else model.encode_document
-    size = _BATCH_TEXTS_ON_CPU if model.device.type == "cpu" else _BATCH_TEXTS
-    found: Vectors = give(texts, batch_size=size, show_progress_bar=False, convert_to_numpy=True)
-    return np.asarray(found, dtype=np.float32)
+    give = partial(
+        model.encode_query if query else model.encode_document, show_progress_bar=False, convert_to_numpy=True
+    )
+    if model.device.type != "cpu":
+        return np.asarray(give(texts, batch_size=_BATCH_TEXTS), dtype=np.float32)
+    batches = list(length_sorted_batches([len(text) for text in texts], _BATCH_CHARACTERS))
+    found = [give([texts[row] for row in rows], batch_size=len(rows)) for rows in batches]
+    order = np.argsort(np.concatenate(batches))
+    return np.asarray(np.concatenate(found), dtype=np.float32)[order]
