@@ -17,7 +17,7 @@ from october.evaluation.intervals import Interval, Scores
 from october.reporting import Cell, Row
 
 PERCENT = 100.0
-RESAMPLES = 10_000
+RESAMPLES = 2_000  # of pairs or groups, all held at once
 MULTI_HOP = ("bridge", "comparison", "yes_no")
 
 

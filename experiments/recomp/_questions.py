@@ -95,6 +95,10 @@ class Asked:
     def __getitem__(self, places: slice) -> "Asked":
         return Asked(self.questions[places], self.documents[places])
 
+    def take(self, places: Sequence[int]) -> "Asked":
+        """Return some of the questions, by their places."""
+        return Asked([self.questions[place] for place in places], [self.documents[place] for place in places])
+
     @property
     def queries(self) -> list[str]:
         """The questions' texts."""

@@ -7,9 +7,11 @@ import pytest
 from october import catalogue, configuration
 from october.errors import OctoberError
 from october.experiments.mistral import _adapters
+from october.experiments.recomp import _compressors
 from october.experiments.space_time import _common
 from october.finish import finish
 from october.reporting import Record
+from october.retrieval import retriever
 from october.run import Run
 from october.tracking import LocalTracker
 
@@ -20,23 +22,24 @@ OFFLINE = [name for name in NAMES if name not in PAPER]
 
 @pytest.fixture(autouse=True)
 def no_old_activations(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_common, "data_home", lambda: tmp_path_factory.getbasetemp() / "october")
-    monkeypatch.setattr(_adapters, "data_home", lambda: tmp_path_factory.getbasetemp() / "october")
+    for module in (_common, _adapters, _compressors, retriever):
+        monkeypatch.setattr(module, "data_home", lambda: tmp_path_factory.getbasetemp() / "october")
 
 
 def config_of(*overrides: str) -> configuration.Config:
     return configuration.resolved(configuration.composed(list(overrides)))
 
 
-def with_data(names: list[str]) -> list[str]:
-    """Those that read entities or questions, and not the model alone."""
-    return [name for name in names if "data" in configuration.composed([f"experiment={name}"])]
+def with_folder(names: list[str]) -> list[str]:
+    """Those that read files of the paper's authors, which a user must name."""
+    composed = {name: configuration.composed([f"experiment={name}"]) for name in names}
+    return [name for name, config in composed.items() if "data" in config and "folder" in set(config.data.keys())]
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("size", ["tiny", "small", "full"])
 def test_it_composes_at_every_size(name: str, size: str) -> None:
-    folder = ["data.folder=somewhere"] if name in with_data(PAPER) else []
+    folder = ["data.folder=somewhere"] if name in with_folder(PAPER) else []
     config = config_of(f"experiment={name}", f"size={size}", *folder)
     assert config["_target_"].startswith("october.experiments.")
 
@@ -47,7 +50,7 @@ def test_its_opening_comment_says_how_to_run_it(entry: catalogue.Experiment) -> 
     assert "minute" in entry.takes or "second" in entry.takes
 
 
-@pytest.mark.parametrize("name", with_data(PAPER))
+@pytest.mark.parametrize("name", with_folder(PAPER))
 def test_a_paper_config_asks_for_the_papers_files(name: str, tmp_path: Path) -> None:
     with pytest.raises(OctoberError, match=r"data\.folder"):
         config_of(f"experiment={name}")
@@ -55,9 +58,9 @@ def test_a_paper_config_asks_for_the_papers_files(name: str, tmp_path: Path) -> 
         configuration.bind(config_of(f"experiment={name}", f"data.folder={tmp_path}"))
 
 
-@pytest.mark.parametrize("name", sorted(set(PAPER) - set(with_data(PAPER))))
+@pytest.mark.parametrize("name", sorted(set(PAPER) - set(with_folder(PAPER))))
 def test_a_paper_config_asks_for_the_papers_model(name: str) -> None:
-    with pytest.raises(OctoberError, match="Mistral-7B"):
+    with pytest.raises(OctoberError, match=r"Mistral-7B|contriever|localhost|llama|gpt"):
         configuration.bind(config_of(f"experiment={name}"))
 
 

@@ -81,6 +81,7 @@ if TYPE_CHECKING:
         scored_examples,
         training_set,
     )
+    from .word_likelihood import WordLikelihood
     from .words import bm25_scores, capitalised_spans
 
 __all__ = [
@@ -131,6 +132,7 @@ __all__ = [
     "TrainedStudent",
     "TrainingSet",
     "Window",
+    "WordLikelihood",
     "baseline",
     "bm25_scores",
     "capitalised_spans",
@@ -219,6 +221,7 @@ _HOMES = {
     "TrainedStudent": "abstractive_training",
     "TrainingSet": "training_examples",
     "Window": "strided_evaluation",
+    "WordLikelihood": "word_likelihood",
     "baseline": "baselines",
     "bm25_scores": "words",
     "capitalised_spans": "words",
