@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import sqlite3
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -35,7 +36,7 @@ Vectors = Float[np.ndarray, "n dimension"]
 
 CHUNK_TEXTS = 4096  # texts encoded between two writes
 _BATCH_TEXTS = 256  # fills a GPU
-_BATCH_CHARACTERS = 2048  # on a CPU, padding included: some 512 tokens keep it busy, and more leave its caches
+_BATCH_TOKENS_ON_CPU = 512  # padding included: so many keep it busy, and more leave its caches
 _SECONDS_UNTIL_PROGRESS = 5.0
 
 
@@ -333,7 +334,13 @@ def _embed(model: Any, texts: list[str], *, query: bool) -> Vectors:
     )
     if model.device.type != "cpu":
         return np.asarray(give(texts, batch_size=_BATCH_TEXTS), dtype=np.float32)
-    batches = list(length_sorted_batches([len(text) for text in texts], _BATCH_CHARACTERS))
+    batches = list(length_sorted_batches(_token_counts(model, texts), _BATCH_TOKENS_ON_CPU))
     found = [give([texts[row] for row in rows], batch_size=len(rows)) for rows in batches]
     order = np.argsort(np.concatenate(batches))
     return np.asarray(np.concatenate(found), dtype=np.float32)[order]
+
+
+def _token_counts(model: Any, texts: list[str]) -> list[int]:
+    """Return how many tokens the encoder reads of each text; characters tell too little where there are many names."""
+    limit = model.max_seq_length or sys.maxsize
+    return [min(len(ids), limit) for ids in model.tokenizer(texts, verbose=False)["input_ids"]]

@@ -1,3 +1,4 @@
+import itertools
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from counting_encoder import CountingEncoder, vector
 from hypothesis import given
 from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
+from tiny_sentence_encoder import save_backbone, sentence_encoder
 
 from october.errors import OctoberError
 from october.language_models import EncoderHandle
@@ -235,3 +237,22 @@ def test_half_precision_that_cannot_hold_a_vector_says_so(tmp_path):
     with pytest.raises(OctoberError, match="storage=float16 cannot hold"):
         encode(Large(), TEXTS, cache=EmbeddingCache(tmp_path, "float16"))
     assert len(EmbeddingCache(tmp_path, "float16")) == 0
+
+
+def test_on_a_cpu_texts_of_as_many_tokens_share_a_batch(tmp_path, monkeypatch):
+    model = sentence_encoder(save_backbone(tmp_path / "bert"))
+    monkeypatch.setattr(embeddings, "_BATCH_TOKENS_ON_CPU", 60)
+    texts = [word * count for word in ("The capital of France ", "7", "xq ") for count in range(1, 60, 4)]
+    counts, forward = [], model.forward
+
+    def watched(features, **options):
+        counts.append(features["attention_mask"].sum(dim=1).tolist())
+        return forward(features, **options)
+
+    monkeypatch.setattr(model, "forward", watched)
+    found = LoadedEncoder(model).embed(texts)
+    assert all(len(rows) == 1 or len(rows) * max(rows) <= 60 for rows in counts)
+    assert all(min(rows) >= max(after) for rows, after in itertools.pairwise(counts))
+    assert max(map(max, counts)) == 128  # what the encoder reads at most
+    monkeypatch.undo()
+    np.testing.assert_allclose(found, np.stack([model.encode(text) for text in texts]), atol=1e-5)
