@@ -1,0 +1,74 @@
+"""What the notebook shows: documents with what was chosen from them, accuracy by compression, compressors at hand."""
+
+import json
+from collections.abc import Collection, Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from october.experiments.recomp._compressors import ABOUT, MODEL
+from october.files import data_home
+from october.language_models import ModelHandle, TransformersLM
+from october.reporting import Record, new_figure
+from october.retrieval import Passage, sentence_spans
+from october.retrieval.recomp import Candidate, CausalWriter
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def documents_html(documents: Sequence[Passage], chosen: Collection[Candidate]) -> str:
+    """Return documents as HTML, best first, the chosen sentences marked."""
+    parts = []
+    for rank, document in enumerate(documents):
+        places = {candidate.place for candidate in chosen if candidate.document == rank}
+        text = _marked(document.text, places)
+        parts.append(f"<p><b>{rank + 1}. {escape(document.title)}</b><br>{text}</p>")
+    return "\n".join(parts)
+
+
+def _marked(text: str, places: Collection[int]) -> str:
+    pieces, end = [], 0
+    for place, (start, stop) in enumerate(sentence_spans(text)):
+        sentence = escape(text[start:stop])
+        pieces += [escape(text[end:start]), f"<mark>{sentence}</mark>" if place in places else sentence]
+        end = stop
+    return "".join([*pieces, escape(text[end:])])
+
+
+def accuracy_by_compression(record: Record, accuracy: str = "EM", share: str = "compression") -> "Figure":
+    """Draw each row's accuracy, with its interval, by the share of the documents' tokens that it takes."""
+    figure, (axes,) = new_figure(width=8.0, height=4.6)
+    for row in record.rows:
+        if row.cells.keys() >= {accuracy, share} and row.cells[share].value is not None:
+            place, height = row.cells[share].value, row.cells[accuracy].value
+            (dot,) = axes.plot([place], [height], "o", color="#D55E00" if "RECOMP" in row.name else "#0072B2")
+            axes.plot([place] * 2, row.cells[accuracy].bounds, color=dot.get_color(), linewidth=1)
+            axes.annotate(row.name, (place, height), xytext=(4, 3), textcoords="offset points", fontsize=7)
+    axes.set_xscale("symlog", linthresh=1)
+    axes.set(xlabel="tokens, % of the documents'", ylabel=f"{accuracy} (%)")
+    return figure
+
+
+def trained_folder(kind: Literal["extractive", "abstractive"], root: Path | None = None) -> Path | None:
+    """Return the model's folder of the compressor, among those trained here, with the most examples, or None.
+
+    Args:
+        kind: Of the compressor.
+        root: Where compressors are kept; by default october's data folder.
+    """
+    found = []
+    for path in ((root or data_home()) / "compressors").glob(f"*/{ABOUT}"):
+        about = json.loads(path.read_text(encoding="utf-8"))
+        selects = "negatives" in about  # a summary has none
+        if selects == (kind == "extractive"):
+            found.append((about["training"], path.stat().st_mtime, path.parent / MODEL))
+    return max(found)[2] if found else None
+
+
+def writer(handle: ModelHandle, folder: Path | None = None) -> CausalWriter:
+    """Return what writes summaries: a student before training, or what it has become in a folder."""
+    network, tokenizer = handle.load()
+    if folder is not None:
+        network = type(network).from_pretrained(folder, dtype=network.dtype).to(network.device)
+    return CausalWriter(TransformersLM(network, tokenizer, max_batch_tokens=handle.max_batch_tokens), tokenizer)

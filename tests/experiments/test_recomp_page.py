@@ -1,0 +1,131 @@
+"""RECOMP's page says what is there, its examples run, and what the notebook draws comes from the texts and records."""
+
+import json
+import os
+import re
+
+import numpy as np
+import pytest
+
+from october.experiments.recomp._notebook import accuracy_by_compression, documents_html, trained_folder
+from october.reporting import Cell, Record, Row
+from october.reporting.published import published_of
+from october.reporting.readme import regenerated
+from october.reporting.records import Hardware
+from october.retrieval import Passage
+from october.retrieval.recomp import Candidate, compression_rate, sentence_candidates
+
+PASSAGES = [
+    Passage("a#0", "Rome <b>", "Rome is old. It lies on the Tiber & has 3 < 4 hills.  It grew.", "test"),
+    Passage("b#0", "Oslo", "Oslo is in Norway.", "test"),
+]
+
+
+@pytest.fixture(scope="module")
+def page(root):
+    return (root / "experiments/recomp/README.md").read_text()
+
+
+def test_every_table_that_runs_has_its_place_on_the_page(page):
+    published = published_of("recomp")
+    named = set(re.findall(r"<!-- table:(\S+):start -->", page))
+    assert named == {table.experiment for table in published.tables if table.experiment}
+    assert "<!-- claims:recomp:start -->" in page
+    assert "<!-- published:recomp:start -->" in page
+
+
+def test_the_generated_parts_can_be_filled(root, page, tmp_path):
+    path = tmp_path / "README.md"
+    path.write_text(re.sub(r":start -->.*?<!--", ":start -->\n<!--", page, flags=re.DOTALL))
+    published = published_of("recomp")
+    (filled,) = regenerated([path], {"recomp": published}, []).values()
+    assert filled.count("Not recorded yet: `october experiment=recomp/") == 5
+    assert f"0 of {len(published.claims)} hold; {len(published.claims)} not tested." in filled
+
+
+def test_links_lead_somewhere(root, page):
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", page)
+    assert links
+    assert [link for link in links if not (root / "experiments/recomp" / link).exists()] == []
+
+
+@pytest.mark.gemma
+def test_the_examples_run_one_after_the_other(page):
+    blocks = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 3
+    names = {}
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), names)
+    sentences = [candidate.text for candidate in sentence_candidates(names["documents"])]
+    assert names["summary"] in sentences
+    assert "1867" in names["answers"][1].text
+    assert names["rate"] == compression_rate(names["model"].load()[1], [names["summary"]], [names["documents"]]) < 0.5
+    (judged,) = names["judged"]
+    assert judged.candidates[0] == names["summary"]  # the one that the encoder likes best
+    assert names["trained"].validation[0] == (0, judged.scores[0])
+    assert np.isfinite(names["trained"].losses).all()
+    assert names["compressor"].compress(names["question"], names["documents"]) in sentences
+
+
+def test_chosen_sentences_are_marked_and_everything_is_escaped():
+    chosen = [Candidate("It lies on ...", document=0, place=1), Candidate("Oslo is in Norway.", document=1, place=0)]
+    shown = documents_html(PASSAGES, chosen)
+    assert re.findall(r"<mark>(.*?)</mark>", shown) == [
+        "It lies on the Tiber &amp; has 3 &lt; 4 hills.",
+        "Oslo is in Norway.",
+    ]
+    assert "<b>1. Rome &lt;b&gt;</b><br>Rome is old. <mark>" in shown
+    assert "</mark>  It grew.</p>" in shown
+    assert "<mark>" not in documents_html(PASSAGES, [])
+
+
+def test_a_trained_compressor_is_found_by_its_kind_and_its_examples(tmp_path):
+    assert trained_folder("extractive", tmp_path) is None
+    abouts = {
+        "few": {"training": 3, "negatives": 4.0},
+        "many": {"training": 30, "negatives": 4.0},
+        "writes": {"training": 99, "empty": 0.2},
+        "many_newer": {"training": 30, "negatives": 2.0},
+    }
+    for age, (name, about) in enumerate(abouts.items()):
+        path = tmp_path / "compressors" / name / "about.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(about))
+        os.utime(path, (1000 + age, 1000 + age))
+    assert trained_folder("extractive", tmp_path) == tmp_path / "compressors/many_newer/model"
+    assert trained_folder("abstractive", tmp_path) == tmp_path / "compressors/writes/model"
+
+
+def test_a_dot_for_each_row_that_has_both_numbers():
+    percent = {"unit": "%", "n": 9}
+    rows = [
+        Row(name="no retrieval", cells={"EM": Cell(value=5.0, interval=(2.0, 8.0)), "compression": Cell(value=0.0)}),
+        Row(name="extractive RECOMP", cells={"EM": Cell(value=40.0, **percent), "compression": Cell(value=6.5)}),
+        Row(name="patterns", cells={"EM": Cell(value=70.0)}),
+        Row(name="nothing to divide by", cells={"EM": Cell(value=70.0), "compression": Cell()}),
+    ]
+    (axes,) = accuracy_by_compression(record(rows)).axes
+    dots = [tuple(map(float, line.get_xydata()[0])) for line in axes.lines if line.get_marker() == "o"]
+    assert dots == [(0.0, 5.0), (6.5, 40.0)]
+    assert [text.get_text() for text in axes.texts] == ["no retrieval", "extractive RECOMP"]
+    assert next(tuple(line.get_ydata()) for line in axes.lines if line.get_marker() != "o") == (2.0, 8.0)
+
+
+def record(rows):
+    return Record(
+        paper="recomp",
+        table="open_qa",
+        size="tiny",
+        seeds=[0],
+        columns=["EM", "compression"],
+        rows=rows,
+        claims=[],
+        config={},
+        commit=None,
+        clean=False,
+        hardware=Hardware(cpu="a CPU", cores=2, threads=2, memory_bytes=1),
+        versions={},
+        started="2026-01-01T00:00:00Z",
+        wall_seconds=1,
+        peak_memory_bytes=1,
+    )
