@@ -347,23 +347,24 @@ def claims_of(table):
     return {claim.metric for claim in published_of("recomp").claims if claim.table == table}
 
 
-class TestOpenQA:
-    @pytest.fixture(scope="class")
-    def ran(self, tmp_path_factory, encoder, student):
-        folder = tmp_path_factory.mktemp("open_qa")
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("OCTOBER_HOME", str(folder / "home"))
-            with Run(folder / "run", "recomp/open_qa", {}, LocalTracker()) as run:
-                return run, open_qa(**settings(encoder, student=student, num_oracle=4, in_batch=True), run=run)
+@pytest.fixture(scope="module")
+def ran_open_qa(tmp_path_factory, encoder, student):
+    folder = tmp_path_factory.mktemp("open_qa")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OCTOBER_HOME", str(folder / "home"))
+        with Run(folder / "run", "recomp/open_qa", {}, LocalTracker()) as run:
+            return run, open_qa(**settings(encoder, student=student, num_oracle=4, in_batch=True), run=run)
 
-    def test_every_published_row_stands_beside_its_own(self, ran):
-        _, result = ran
+
+class TestOpenQA:
+    def test_every_published_row_stands_beside_its_own(self, ran_open_qa):
+        _, result = ran_open_qa
         published = {row.name for table in published_of("recomp").tables_of("open_qa") for row in table.rows}
         assert {row.published for row in result.rows} - {None} == published
         assert {row.name for row in result.rows if row.published is None} == set(NOT_PUBLISHED) - {PATTERNS}
 
-    def test_cells_are_what_was_answered(self, ran):
-        run, result = ran
+    def test_cells_are_what_was_answered(self, ran_open_qa):
+        run, result = ran_open_qa
         questions = People().load("test")[:6]
         for row in result.rows:
             reading = run.finished.get(row.name)
@@ -381,8 +382,8 @@ class TestOpenQA:
             assert row.cells["empty"].value == pytest.approx(100 * np.mean([not text for text in reading["evidence"]]))
             assert row.cells["EM"].n == (4 if row.name == "oracle sentence" else 6)
 
-    def test_nothing_is_told_without_retrieval_and_oracles_are_the_best(self, ran):
-        run, result = ran
+    def test_nothing_is_told_without_retrieval_and_oracles_are_the_best(self, ran_open_qa):
+        run, result = ran_open_qa
         rows = {row.name: row.cells for row in result.rows}
         assert rows["no retrieval"]["tokens"].value == 0
         assert rows["no retrieval"]["empty"].value == 100
@@ -395,15 +396,15 @@ class TestOpenQA:
             pairs = zip(oracle["answers"], others["answers"], People().load("test"), strict=False)
             assert all(exact_match(best, q.answers) >= exact_match(other, q.answers) for best, other, q in pairs)
 
-    def test_the_teacher_writes_gold_sentences_that_were_retrieved(self, ran):
-        run, _ = ran
+    def test_the_teacher_writes_gold_sentences_that_were_retrieved(self, ran_open_qa):
+        run, _ = ran_open_qa
         documents = run.finished["top-5 documents"]["evidence"]
         written = run.finished["teacher's summary"]["evidence"]
         for text, whole, question in zip(written, documents, People().load("test"), strict=False):
             assert text == (gold_of(question.id) if gold_of(question.id) in whole else "")
 
-    def test_every_claim_is_decided_by_what_is_measured(self, ran):
-        run, result = ran
+    def test_every_claim_is_decided_by_what_is_measured(self, ran_open_qa):
+        run, result = ran_open_qa
         gain = "EM, extractive RECOMP minus no retrieval minus 0.9 of the top-{} gain"
         assert set(result.evidence) < claims_of("open_qa")
         assert claims_of("open_qa") - set(result.evidence) in ({gain.format(1)}, {gain.format(5)})
@@ -427,9 +428,9 @@ class TestOpenQA:
         assert result.evidence["tokens, shortest RECOMP over top-5 documents"].value == pytest.approx(shortest)
 
     def test_at_the_papers_own_scale_no_row_stands_beside_the_small_one(
-        self, ran, encoder, student, tmp_path, monkeypatch
+        self, ran_open_qa, encoder, student, tmp_path, monkeypatch
     ):
-        done, _ = ran
+        done, _ = ran_open_qa
         monkeypatch.setenv("OCTOBER_HOME", str(tmp_path))
         with Run(tmp_path / "run", "recomp/open_qa_paper", {}, LocalTracker()) as run:
             run.finished = dict(done.finished)
@@ -467,20 +468,19 @@ class TestTransfer:
             assert len(text) <= min(len(f"{d.title}: {s}") for d in documents for s in sentences)
 
 
-class TestAnalysis:
-    @pytest.fixture(scope="class")
-    def ran(self, tmp_path_factory, encoder, student):
-        folder = tmp_path_factory.mktemp("analysis")
-        arguments = settings(
-            encoder, student=student, num_pool=7, num_with_answer=2, num_without_answer=2, max_sentences=3
-        )
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("OCTOBER_HOME", str(folder / "home"))
-            with Run(folder / "run", "recomp/analysis", {}, LocalTracker()) as run:
-                return run, analysis(**arguments, run=run)
+@pytest.fixture(scope="module")
+def ran_analysis(tmp_path_factory, encoder, student):
+    folder = tmp_path_factory.mktemp("analysis")
+    arguments = settings(encoder, student=student, num_pool=7, num_with_answer=2, num_without_answer=2, max_sentences=3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OCTOBER_HOME", str(folder / "home"))
+        with Run(folder / "run", "recomp/analysis", {}, LocalTracker()) as run:
+            return run, analysis(**arguments, run=run)
 
-    def test_rows_stand_beside_the_published_ones(self, ran):
-        _, result = ran
+
+class TestAnalysis:
+    def test_rows_stand_beside_the_published_ones(self, ran_analysis):
+        _, result = ran_analysis
         published = published_of("recomp")
         for row in result.rows:
             if row.published is not None:
@@ -489,16 +489,16 @@ class TestAnalysis:
         assert len({row.name for row in result.rows}) == len(result.rows)
         assert set(result.evidence) in (set(), claims_of("analysis"))
 
-    def test_more_sentences_hold_the_fewer_and_are_more_tokens(self, ran):
-        run, result = ran
+    def test_more_sentences_hold_the_fewer_and_are_more_tokens(self, ran_analysis):
+        run, result = ran_analysis
         one, two, three = (run.finished[name]["evidence"] for name in ("1 sentence", "2 sentences", "3 sentences"))
         assert all(text in longer for text, longer in zip(one * 2, two + three, strict=True))
         tokens = [row.cells["tokens"].value for row in result.rows if "sentence" in row.name and "tokens" in row.cells]
         assert len(tokens) == 3
         assert tokens == sorted(tokens)
 
-    def test_what_is_read_has_the_answer_in_its_documents_or_not(self, ran):
-        run, _ = ran
+    def test_what_is_read_has_the_answer_in_its_documents_or_not(self, ran_analysis):
+        run, _ = ran_analysis
         picked = run.finished["with and without the answer"]
         questions = People().load("test")
         for group, holds in (("with", True), ("without", False)):
