@@ -37,20 +37,19 @@ def measured(folder: Path, count: int) -> list[Measured]:
     what = f"index {count:,} passages, {DIMENSION} numbers each, parts of {PART_PASSAGES:,}"
     return [
         Measured(
-            name=f"{what}, most memory above the start: against the vectors' bytes",
-            ours=whole["resident"],
-            peer=FLOAT * DIMENSION * count,
-            unit="B",
-            bar="<=1",
-            peer_settings="resident memory, pages of mapped files included",
-        ),
-        Measured(
             name=f"{what}, most memory above the start: against half as many passages",
             ours=whole["own"],
             peer=half["own"],
             unit="B",
-            bar="<=1.25",
+            bar="<=1.1",
             peer_settings="resident memory without pages of mapped files, which the system takes back at will",
+        ),
+        Measured(
+            name=f"{what}, most memory above the start, pages of mapped files included: against the vectors' bytes",
+            ours=whole["resident"],
+            peer=FLOAT * DIMENSION * count,
+            unit="B",
+            peer_settings="passages and vectors are files that are mapped; parts and chunks are held",
         ),
         Measured(
             name=f"{what}, killed half-way: texts encoded in both runs, against the texts",

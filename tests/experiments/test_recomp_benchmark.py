@@ -104,7 +104,7 @@ def indexed(root, tmp_path_factory):
 
 
 def test_a_killed_indexing_encodes_nothing_twice(indexed):
-    folder, (resident, own, killed, rate) = indexed
+    folder, (own, resident, killed, rate) = indexed
     assert (killed.ours, killed.peer) == (NUM_PASSAGES, NUM_PASSAGES)
     calls = (folder / "killed" / "encoded.txt").read_text().split()
     assert calls == ["4096", "4096", str(NUM_PASSAGES - 2 * 4096)]
