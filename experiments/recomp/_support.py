@@ -7,7 +7,8 @@
     unsupported   all others
 
 The bound is what documents of other queries do: a high quantile of their gains. They make a sentence likelier too,
-since they show what such sentences look like.
+since they show what such sentences look like. Too high a quantile fails sentences that are held, too low a one lets
+strange ones pass if their words fit: both are counted beside the summaries.
 
 What this cannot see: a sentence that takes two documents' words together; a wrong word among many right ones (another
 year, another name, a "not"); what is true and stands nowhere; and whether a summary leaves out what matters. A model
