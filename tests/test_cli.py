@@ -72,7 +72,7 @@ def test_cfg_job_prints_the_config_and_runs_nothing(october: Command, tmp_path: 
     ("arguments", "message"),
     [
         ([], "no experiment given"),
-        (["experiment=coin/fairnes"], "did you mean coin/fairness?"),
+        (["experiment=coin/fairnes"], "did you mean coin/fairness"),
         ([COIN, "num_throw=3"], "num_throw: no such key (did you mean num_throws?)"),
         ([COIN, "+num_coins=3"], "num_coins: fairness takes no such argument"),
         ([COIN, "num_throws=many"], "num_throws=many: input should be a valid integer"),
