@@ -1,6 +1,7 @@
 """Whole files or none: writing through a temporary name, hashing, and where october keeps its data."""
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -49,6 +50,21 @@ def full_disk_named(target: str | Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise OctoberError(f"the disk is full: could not write {target}; free some space and run again") from error
         raise
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Wait for any other process that writes this folder, then clear what a killed one left of unfinished files.
+
+    The lock goes with the process that holds it. A full disk becomes one line that names the folder.
+    """
+    with full_disk_named(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            for scratch in (path for path in folder.glob(".*") if path.is_dir()):
+                shutil.rmtree(scratch, ignore_errors=True)
+            yield
 
 
 def write_whole(target: str | Path, content: str | bytes) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import PositiveFloat, PositiveInt
 
 from october.attention.mistral import Conversation, InstructSettings, MistralModel, chat_prompt, training_examples
-from october.experiments.mistral._adapters import fine_tuned, language_model, losses_of
+from october.experiments.mistral._adapters import fine_tuned, language_model
 from october.experiments.mistral._instructions import InstructionSet, generated, of_user
 from october.experiments.mistral._quality_cells import gain_cell, share_cell
 from october.files import content_hash
@@ -72,16 +72,18 @@ def instruct(
         training_examples(base.tokenizer, data.training, max_tokens)  # what is wrong with them comes out now
         return judged(base, data.held_out, max_answer_tokens)
 
-    def folder_of(each: InstructSettings) -> Path:
-        return fine_tuned(model, data.training, each, run.folder / f"fine_tuning_{each.seed}")
+    def losses_of(each: InstructSettings) -> list[float]:
+        found: list[float] = fine_tuned(model, data.training, each).about["losses"]
+        return found
 
     def judged_after(each: InstructSettings) -> dict[str, Judged]:
-        return judged(language_model(model, folder_of(each)), data.held_out, max_answer_tokens)
+        tuned = language_model(model, fine_tuned(model, data.training, each).folder)
+        return judged(tuned, data.held_out, max_answer_tokens)
 
     before = run.once(BASE, judged_before)
     losses, after = [], []
     for each in run.progress(settings, "fine-tuning"):
-        losses.append(run.once(f"losses, seed {each.seed}", lambda each=each: losses_of(folder_of(each))))
+        losses.append(run.once(f"losses, seed {each.seed}", losses_of, each))
         after.append(run.once(f"{TUNED}, seed {each.seed}", judged_after, each))
         run.log({f"loss at the end, seed {each.seed}": at_the_end(losses[-1])})
     tuned = {name: mean_over_seeds([each[name] for each in after]) for name in before}

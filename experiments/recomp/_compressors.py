@@ -1,24 +1,20 @@
 """Compressors by content: what was labelled and trained once, for whatever table, is never labelled or trained again.
 
-    data folder/labels/            what a language model judged, chunk by chunk
-    data folder/training/KEY       checkpoints of a training that was killed, from which the next one goes on
-    data folder/compressors/KEY    the trained model, and about.json: what it learned from, and how
-
-Questions and texts alike: what differs is in the sources, the scorer and the teacher that are handed in.
+What a language model judged is kept in the data folder's `labels`, chunk by chunk; trained models as `trained_once`
+keeps them. Questions and texts alike: what differs is in the sources, the scorer and the teacher that are handed in.
 """
 
-import json
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from october.errors import OctoberError
-from october.files import atomic_path, content_hash, data_home
+from october.files import data_home
 from october.language_models import EncoderHandle, ModelHandle, TransformersLM
-from october.retrieval.folders import only_writer
+from october.language_models.answer_training import trained_model
+from october.language_models.training_runs import trained_once
 from october.retrieval.recomp import (
     EMPTY,
     AbstractiveCompressor,
@@ -46,7 +42,7 @@ from october.retrieval.recomp import (
 from october.retrieval.recomp.seq2seq import Seq2SeqWriter
 
 Student = ModelHandle | str  # a causal model, or the folder or name on the hub of an encoder-decoder
-ABOUT, MODEL = "about.json", "model"
+EXTRACTIVE, ABSTRACTIVE = "extractive compressor", "abstractive compressor"  # what `trained_once` keeps them as
 
 
 @dataclass(frozen=True)
@@ -115,8 +111,9 @@ def trained_extractive(
 ) -> Extractive:
     """Return the extractive compressor that a language model's judgement trains; from the data folder if it is there.
 
-    `about` holds `training` and `validation` (numbers of examples), `dropped` (share of the sources), `negatives` (of
-    an example), `empty` (share of the positives), `losses` (of each step), `scores` ((step, re-ranked score)).
+    `about` holds `encoder`, `training` and `validation` (numbers of examples), `dropped` (share of the sources),
+    `negatives` (of an example), `empty` (share of the positives), `losses` (of each step), `scores` ((step, re-ranked
+    score)).
 
     Args:
         sources: Queries with targets and documents.
@@ -136,18 +133,15 @@ def trained_extractive(
             f"encoder {encoder.name}: has a network for queries and one for texts; one of both is needed"
         )
     asked = [[asdict(source) for source in each] for each in (sources, validation_sources)]
-    key = content_hash(
-        ["extractive", encoder.fingerprint(), scorer.fingerprint(), asdict(settings), asdict(labels), asked]
-    )
 
-    def train(scratch: Path, target: Path) -> dict[str, Any]:
+    def train(scratch: Path) -> tuple[Path, dict[str, Any]]:
         judged = [labelled(each, scorer, encoder, labels.max_candidates) for each in (sources, validation_sources)]
         if not labels.with_empty:
             judged = [list(map(without_empty, each)) for each in judged]
         made = training_set(judged[0], epsilon=labels.epsilon, max_negatives=labels.max_negatives)
         trained = train_extractive(deepcopy(encoder.load()), made.examples, judged[1], scratch, settings)
-        trained.encoder.save_pretrained(str(target))
-        return {
+        return trained.folder, {
+            "encoder": encoder.name,
             "training": len(made.examples),
             "validation": len(judged[1]),
             "dropped": made.share_dropped,
@@ -157,7 +151,8 @@ def trained_extractive(
             "scores": trained.validation,
         }
 
-    folder, about = _once(key, train)
+    run = [encoder.fingerprint(), scorer.fingerprint(), asdict(settings), asdict(labels), asked]
+    folder, about = trained_once(EXTRACTIVE, run, train)
     handle = EncoderHandle(
         name=f"{encoder.name}, trained",
         path=str(folder),
@@ -185,8 +180,8 @@ def trained_abstractive(
 ) -> Abstractive:
     """Return the abstractive compressor that learned what the critic kept; from the data folder if it is there.
 
-    `about` holds `training` (number of examples), `dropped` (share of the judged), `empty` (share of the targets), and
-    `losses` (of each step).
+    `about` holds `student`, `training` (number of examples), `dropped` (share of the judged), `empty` (share of the
+    targets), and `losses` (of each step).
 
     Args:
         judged: A teacher's summaries, see `judged_by`.
@@ -200,21 +195,22 @@ def trained_abstractive(
     """
     learned = distilled(judged, policy)
     asked = [[asdict(request) for request in learned.requests], learned.targets]
-    key = content_hash(["abstractive", _student_fingerprint(student), asdict(settings), asked])
 
-    def train(scratch: Path, target: Path) -> dict[str, Any]:
+    def train(scratch: Path) -> tuple[Path, dict[str, Any]]:
         if isinstance(student, str):
             writer = Seq2SeqWriter.load(student)
             result = train_seq2seq(writer.model, writer.tokenizer, *learned[:2], scratch, settings)
-            shutil.copytree(result.folder, target)
         else:
-            network, tokenizer = student.load()
-            result = train_causal(network, tokenizer, *learned[:2], scratch, settings)
-            result.model.to(network.dtype).save_pretrained(target)
-        shares = {"dropped": learned.share_dropped, "empty": learned.share_empty}
-        return {"training": len(learned.targets), **shares, "losses": result.losses}
+            result = train_causal(*student.load(), *learned[:2], scratch, settings)
+        return result.folder, {
+            "student": student if isinstance(student, str) else student.name,
+            "training": len(learned.targets),
+            "dropped": learned.share_dropped,
+            "empty": learned.share_empty,
+            "losses": result.losses,
+        }
 
-    folder, about = _once(key, train)
+    folder, about = trained_once(ABSTRACTIVE, [_student_fingerprint(student), asdict(settings), asked], train)
     return Abstractive(_compressor(_writer(student, folder), settings, max_new_tokens), about)
 
 
@@ -223,21 +219,6 @@ def untrained_abstractive(
 ) -> AbstractiveCompressor:
     """Return the compressor that a student is before it has learned anything."""
     return _compressor(_writer(student), settings, max_new_tokens)
-
-
-def _once(key: str, train: Callable[[Path, Path], dict[str, Any]]) -> tuple[Path, dict[str, Any]]:
-    """Return a model's folder and what is known of it; `train(scratch, target)` makes both where they are missing."""
-    folder, scratch = data_home() / "compressors" / key, data_home() / "training" / key
-    if not (folder / ABOUT).exists():
-        with only_writer(scratch):  # another process may train the same: then it is there a moment later
-            if not (folder / ABOUT).exists():
-                with atomic_path(folder) as temporary:
-                    temporary.mkdir()
-                    about = train(scratch / "run", temporary / MODEL)
-                    (temporary / ABOUT).write_text(json.dumps(about), encoding="utf-8")
-                shutil.rmtree(scratch / "run")
-    about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-    return folder / MODEL, about
 
 
 def _compressor(writer: SummaryWriter, settings: AbstractiveSettings, max_new_tokens: int) -> AbstractiveCompressor:
@@ -253,9 +234,14 @@ def _writer(student: Student, folder: Path | None = None) -> SummaryWriter:
     """Return what writes: the student, or what it has become in a folder."""
     if isinstance(student, str):
         return Seq2SeqWriter.load(str(folder or student))
+    return causal_writer(student, folder)
+
+
+def causal_writer(student: ModelHandle, folder: Path | None = None) -> CausalWriter:
+    """Return what writes summaries: a student before training, or what it has become in a folder."""
     network, tokenizer = student.load()
     if folder is not None:
-        network = type(network).from_pretrained(folder, dtype=network.dtype).to(network.device)
+        network = trained_model(network, folder)
     return CausalWriter(TransformersLM(network, tokenizer, max_batch_tokens=student.max_batch_tokens), tokenizer)
 
 

@@ -1,17 +1,14 @@
 """What the notebook shows: documents with what was chosen from them, accuracy by compression, compressors at hand."""
 
-import json
 from collections.abc import Collection, Sequence
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from october.experiments.recomp._compressors import ABOUT, MODEL
-from october.files import data_home
-from october.language_models import ModelHandle, TransformersLM
+from october.language_models.training_runs import kept_models
 from october.reporting import Record, new_figure
 from october.retrieval import Passage, sentence_spans
-from october.retrieval.recomp import Candidate, CausalWriter
+from october.retrieval.recomp import Candidate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,25 +47,11 @@ def accuracy_by_compression(record: Record, accuracy: str = "EM", share: str = "
     return figure
 
 
-def trained_folder(kind: Literal["extractive", "abstractive"], root: Path | None = None) -> Path | None:
+def trained_folder(what: str) -> Path | None:
     """Return the model's folder of the compressor, among those trained here, with the most examples, or None.
 
     Args:
-        kind: Of the compressor.
-        root: Where compressors are kept; by default october's data folder.
+        what: `EXTRACTIVE` or `ABSTRACTIVE`.
     """
-    found = []
-    for path in ((root or data_home()) / "compressors").glob(f"*/{ABOUT}"):
-        about = json.loads(path.read_text(encoding="utf-8"))
-        selects = "negatives" in about  # a summary has none
-        if selects == (kind == "extractive"):
-            found.append((about["training"], path.stat().st_mtime, path.parent / MODEL))
+    found = [(kept.about["training"], place, kept.folder) for place, kept in enumerate(kept_models(what))]
     return max(found)[2] if found else None
-
-
-def writer(handle: ModelHandle, folder: Path | None = None) -> CausalWriter:
-    """Return what writes summaries: a student before training, or what it has become in a folder."""
-    network, tokenizer = handle.load()
-    if folder is not None:
-        network = type(network).from_pretrained(folder, dtype=network.dtype).to(network.device)
-    return CausalWriter(TransformersLM(network, tokenizer, max_batch_tokens=handle.max_batch_tokens), tokenizer)

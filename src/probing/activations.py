@@ -10,14 +10,12 @@ run has finished is a prefix, and reading a layer is one sequential read. Writes
 the map: mapped dirty pages would count as this process's memory, and a full disk would kill it by a signal.
 """
 
-import fcntl
 import hashlib
 import inspect
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -28,7 +26,7 @@ from jaxtyping import Float, Int
 from tqdm.auto import tqdm
 
 from ..errors import OctoberError
-from ..files import content_hash, full_disk_named, write_whole
+from ..files import content_hash, only_writer, write_whole
 from .prompt_tokens import Batch, PromptTokens, Span, tokenize_prompts
 from .residual_stream import gathered_layers, mean_pool, num_states, text_config, token_pool
 
@@ -174,7 +172,7 @@ def extract(
         storage,
         _fingerprint(model, tokens, position),
     )
-    with _only_writer(folder), full_disk_named(folder):
+    with only_writer(folder):
         _prepare(about, tokens.sorted_rows())
         if not about.complete:
             _run(model, tokens, about, texts, position, max_batch_tokens, progress)
@@ -258,15 +256,6 @@ def _fingerprint(model: Any, tokens: PromptTokens, position: Position) -> str:
     config = text_config(model).to_dict()
     prompts = hashlib.sha256(tokens.ids.tobytes() + tokens.starts.tobytes() + tokens.positions.tobytes()).hexdigest()
     return content_hash([config, str(model.dtype), sample, prompts, position])
-
-
-@contextmanager
-def _only_writer(folder: Path) -> Iterator[None]:
-    """Wait for any other process that writes this folder; its lock goes with it when it dies."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _prepare(about: Activations, order: Int[np.ndarray, " n"]) -> None:

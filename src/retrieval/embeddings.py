@@ -25,10 +25,10 @@ from jaxtyping import Float
 from tqdm.auto import tqdm
 
 from ..errors import OctoberError
-from ..files import write_whole
+from ..files import only_writer, write_whole
 from ..language_models import EncoderHandle
 from ..language_models.batching import length_sorted_batches
-from .folders import damaged, only_writer, read_description
+from .folders import damaged, read_description
 from .hits import check_queries
 
 Storage = Literal["float32", "float16"]

@@ -11,10 +11,10 @@ from jaxtyping import Float
 from tqdm.auto import tqdm
 
 from ..errors import OctoberError
-from ..files import atomic_path, write_whole
+from ..files import atomic_path, only_writer, write_whole
 from ..language_models.fingerprints import cached_sha256
 from .embeddings import CHUNK_TEXTS, AnyEncoder, EmbeddingCache, encode, side
-from .folders import only_writer, read_description
+from .folders import read_description
 from .index import WHAT, DenseIndex, Metric, check_factory, reason
 from .passages import PassageStore
 

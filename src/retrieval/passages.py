@@ -24,9 +24,9 @@ import pyarrow as pa
 from tqdm.auto import tqdm
 
 from ..errors import OctoberError
-from ..files import atomic_path, write_whole
+from ..files import atomic_path, only_writer, write_whole
 from .fingerprints import RunningHash, SeenNames
-from .folders import damaged, only_writer, read_description
+from .folders import damaged, read_description
 
 if TYPE_CHECKING:
     from ..data.documents import Document

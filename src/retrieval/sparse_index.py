@@ -19,8 +19,8 @@ from jaxtyping import Float32, Int64
 from tqdm.auto import tqdm
 
 from ..errors import OctoberError
-from ..files import atomic_path
-from .folders import damaged, only_writer, read_description
+from ..files import atomic_path, only_writer
+from .folders import damaged, read_description
 from .hits import Hits, check_k, check_queries
 from .passages import PassageStore
 

@@ -4,10 +4,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_decoders import LargestTensor, one_thread  # noqa: F401
+from tiny_decoders import LargestTensor
 
 from october.attention import DecoderConfig, DenseCache, Transformer
 from october.errors import OctoberError
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 CONFIG = DecoderConfig(
     vocab_size=29,

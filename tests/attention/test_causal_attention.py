@@ -2,10 +2,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_decoders import LargestTensor, attention_by_loops, one_thread  # noqa: F401
+from tiny_decoders import LargestTensor, attention_by_loops
 
 from october.attention import PlacedQueries, full_attention
 from october.attention import causal_attention as module
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def random_heads(batch, kv_heads, group, queries, keys, head_dim, dtype=torch.float64):

@@ -4,12 +4,14 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_decoders import FAMILIES, WINDOW, hugging_face_model, one_thread  # noqa: F401
+from tiny_decoders import FAMILIES, WINDOW, hugging_face_model
 from transformers import Gemma3ForCausalLM, GPTNeoXConfig
 
 from october.attention import DenseCache, decoder_from, load_decoder
 from october.attention.hugging_face_config import config_from_hugging_face
 from october.errors import OctoberError
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def token_ids(batch=2, sequence=4 * WINDOW + 3, vocab_size=61):

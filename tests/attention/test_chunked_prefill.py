@@ -2,10 +2,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_decoders import one_thread  # noqa: F401
 
 from october.attention import PREFILL_CHUNK, DecoderConfig, DenseCache, Transformer, prefill
 from october.errors import OctoberError
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 CONFIG = DecoderConfig(
     vocab_size=29,

@@ -2,13 +2,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_decoders import one_thread  # noqa: F401
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from october.attention import chunked_cross_entropy, summed_cross_entropy
 from october.errors import OctoberError
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def case(rows, width, vocabulary, dtype=torch.float64, ignored=()):

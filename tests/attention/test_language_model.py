@@ -5,11 +5,13 @@ import tiny_tokenizers
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tiny_decoders import hugging_face_model, one_thread  # noqa: F401
+from tiny_decoders import hugging_face_model
 
 from october.attention import DecoderLM, DenseCache, decoder_from, decoder_language_model
 from october.errors import OctoberError
 from october.language_models import ModelHandle, TransformersLM
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 WORDS = ["The", " capital", " of", " France", " is", " Paris", ".", "\n", " naïve", " 日本", " river", "  two", "x"]
 TEXTS = st.lists(st.sampled_from(WORDS), max_size=25).map("".join)

@@ -2,10 +2,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny_decoders import one_thread  # noqa: F401
 
 from october.attention import DecoderConfig, DenseCache, RopeScaling, Transformer, full_attention
 from october.errors import OctoberError
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 PLAIN = DecoderConfig(
     vocab_size=29, hidden_size=16, intermediate_size=24, num_layers=2, num_heads=4, num_kv_heads=2, head_dim=6

@@ -42,14 +42,7 @@ def tiny_files() -> dict[str, bytes]:
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty data folder."""
-    monkeypatch.setenv("OCTOBER_HOME", str(tmp_path / "home"))
-    return tmp_path / "home"
-
-
-@pytest.fixture
-def index(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def index(tmp_path: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of wheels, the only place where pip looks."""
     folder = tmp_path / "index"
     folder.mkdir()

@@ -19,18 +19,20 @@ from october.errors import OctoberError
 MakePackage = Callable[..., Package]
 
 
-def contents(home: Path) -> list[str]:
-    return sorted(str(path.relative_to(home)) for path in home.rglob("*") if path.is_file() and path.name != ".lock")
+def contents(folder: Path) -> list[str]:
+    return sorted(
+        str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and path.name != ".lock"
+    )
 
 
 def test_install_unpacks_the_pinned_files_and_nothing_else(
-    home: Path, make_package: MakePackage, tiny_files: dict[str, bytes]
+    own_home: Path, make_package: MakePackage, tiny_files: dict[str, bytes]
 ) -> None:
     package = make_package()
-    leftover = home / "packages" / ".download.killed"
+    leftover = own_home / "packages" / ".download.killed"
     leftover.mkdir(parents=True)
     install([package])
-    folder = home / "packages" / "tiny-facts"
+    folder = own_home / "packages" / "tiny-facts"
     assert contents(folder) == sorted(["manifest.json", *tiny_files])
     assert {name: (folder / name).read_bytes() for name in tiny_files} == tiny_files
     manifest = json.loads((folder / "manifest.json").read_text())
@@ -42,21 +44,21 @@ def test_install_unpacks_the_pinned_files_and_nothing_else(
     assert not leftover.exists()
 
 
-def test_a_wheel_that_is_not_the_pinned_one_is_refused(home: Path, make_package: MakePackage) -> None:
+def test_a_wheel_that_is_not_the_pinned_one_is_refused(own_home: Path, make_package: MakePackage) -> None:
     package = replace(make_package(), archive=Pinned("0" * 64, 10))
     with pytest.raises(OctoberError, match=r"^tiny-facts: the downloaded archive is not the pinned one .*SHA-256"):
         install([package])
-    assert contents(home) == []
+    assert contents(own_home) == []
 
 
-def test_a_package_that_is_nowhere_is_named(home: Path, make_package: MakePackage) -> None:
+def test_a_package_that_is_nowhere_is_named(own_home: Path, make_package: MakePackage) -> None:
     package = replace(make_package(), distribution="tiny-facts-two")
     with pytest.raises(OctoberError, match=r"^tiny-facts-two: pip download failed: No matching distribution found"):
         install([package])
-    assert contents(home) == []
+    assert contents(own_home) == []
 
 
-def test_no_network_is_named(home: Path, make_package: MakePackage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_network_is_named(own_home: Path, make_package: MakePackage, monkeypatch: pytest.MonkeyPatch) -> None:
     package = make_package()
     monkeypatch.delenv("PIP_NO_INDEX")
     for name, value in {"FIND_LINKS": "", "INDEX_URL": "http://127.0.0.1:9/simple", "RETRIES": "1"}.items():
@@ -77,7 +79,7 @@ def test_an_environment_without_pip_is_named(make_package: MakePackage, monkeypa
 
 
 def test_a_full_disk_is_named_and_leaves_nothing(
-    home: Path, make_package: MakePackage, monkeypatch: pytest.MonkeyPatch
+    own_home: Path, make_package: MakePackage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_space(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -86,11 +88,11 @@ def test_a_full_disk_is_named_and_leaves_nothing(
     monkeypatch.setattr(shutil, "copyfileobj", no_space)
     with pytest.raises(OctoberError, match="the disk is full"):
         install([package])
-    assert contents(home) == []
+    assert contents(own_home) == []
 
 
 def test_two_processes_download_once(
-    home: Path, make_package: MakePackage, monkeypatch: pytest.MonkeyPatch, tiny_files: dict[str, bytes]
+    own_home: Path, make_package: MakePackage, monkeypatch: pytest.MonkeyPatch, tiny_files: dict[str, bytes]
 ) -> None:
     package, calls, real = make_package(), [], download._pip_download
 
@@ -102,23 +104,23 @@ def test_two_processes_download_once(
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(install, [[package], [package]]))
     assert len(calls) == 1
-    assert contents(home / "packages" / "tiny-facts") == sorted(["manifest.json", *tiny_files])
+    assert contents(own_home / "packages" / "tiny-facts") == sorted(["manifest.json", *tiny_files])
 
 
 def test_members_outside_the_folder_are_never_written(
-    home: Path, make_package: MakePackage, index: Path, tiny_files: dict[str, bytes]
+    own_home: Path, make_package: MakePackage, index: Path, tiny_files: dict[str, bytes]
 ) -> None:
     escaping = {"../../evil.txt": b"evil", "/tmp/../evil.txt": b"evil", "tiny_facts/../../../evil.txt": b"evil"}
     package = make_package(escaping)
     wheel = next(index.glob("*.whl"))
     unpack(wheel, package)
-    assert contents(home) == sorted(f"packages/tiny-facts/{name}" for name in ["manifest.json", *tiny_files])
-    assert list(home.parent.rglob("evil.txt")) == []
+    assert contents(own_home) == sorted(f"packages/tiny-facts/{name}" for name in ["manifest.json", *tiny_files])
+    assert list(own_home.parent.rglob("evil.txt")) == []
 
 
-def test_a_data_folder_that_cannot_be_written_is_named(home: Path, make_package: MakePackage) -> None:
+def test_a_data_folder_that_cannot_be_written_is_named(own_home: Path, make_package: MakePackage) -> None:
     package = make_package()
-    home.write_text("a file stands where the folder should be")
+    own_home.write_text("a file stands where the folder should be")
     with pytest.raises(OctoberError, match=r"packages cannot be written .* set OCTOBER_HOME to another folder"):
         install([package])
 

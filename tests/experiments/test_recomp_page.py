@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 
+from october.experiments.recomp._compressors import ABSTRACTIVE, EXTRACTIVE
 from october.experiments.recomp._notebook import accuracy_by_compression, documents_html, trained_folder
 from october.reporting import Cell, Record, Row
 from october.reporting.published import published_of
@@ -79,21 +80,16 @@ def test_chosen_sentences_are_marked_and_everything_is_escaped():
     assert "<mark>" not in documents_html(PASSAGES, [])
 
 
-def test_a_trained_compressor_is_found_by_its_kind_and_its_examples(tmp_path):
-    assert trained_folder("extractive", tmp_path) is None
-    abouts = {
-        "few": {"training": 3, "negatives": 4.0},
-        "many": {"training": 30, "negatives": 4.0},
-        "writes": {"training": 99, "empty": 0.2},
-        "many_newer": {"training": 30, "negatives": 2.0},
-    }
-    for age, (name, about) in enumerate(abouts.items()):
-        path = tmp_path / "compressors" / name / "about.json"
+def test_a_trained_compressor_is_found_by_its_kind_and_its_examples(own_home):
+    assert trained_folder(EXTRACTIVE) is None
+    abouts = [(EXTRACTIVE, 3), (EXTRACTIVE, 30), (ABSTRACTIVE, 99), (EXTRACTIVE, 30)]
+    for age, (what, training) in enumerate(abouts):
+        path = own_home / "trained" / str(age) / "about.json"
         path.parent.mkdir(parents=True)
-        path.write_text(json.dumps(about))
+        path.write_text(json.dumps({"what": what, "training": training}))
         os.utime(path, (1000 + age, 1000 + age))
-    assert trained_folder("extractive", tmp_path) == tmp_path / "compressors/many_newer/model"
-    assert trained_folder("abstractive", tmp_path) == tmp_path / "compressors/writes/model"
+    assert trained_folder(EXTRACTIVE) == own_home / "trained/3/model"
+    assert trained_folder(ABSTRACTIVE) == own_home / "trained/2/model"
 
 
 def test_a_dot_for_each_row_that_has_both_numbers():

@@ -41,6 +41,8 @@ from october.retrieval.recomp import (
 from october.run import Run
 from october.tracking import LocalTracker
 
+pytestmark = pytest.mark.usefixtures("own_home", "one_thread")
+
 COUNTS = {"train": 7, "dev": 3, "test": 6}
 TRAINING = QuestionTraining(
     judgement="likelihood",
@@ -52,15 +54,6 @@ TRAINING = QuestionTraining(
     abstractive=AbstractiveSettings(num_epochs=1, batch_size=2, warmup_steps=1, max_input_tokens=120, lora_rank=2),
     max_summary_tokens=4,
 )
-
-
-@pytest.fixture(autouse=True)
-def own_home(tmp_path, monkeypatch):
-    monkeypatch.setenv("OCTOBER_HOME", str(tmp_path / "home"))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -222,7 +215,7 @@ class TestCompressors:
         monkeypatch.setattr(_compressors, "train_extractive", fails)
         with pytest.raises(KeyboardInterrupt):
             _question_training.extractive_compressor(bench, reader.scorer("likelihood"), encoder, TRAINING)
-        assert not list((data_home() / "compressors").glob("*"))
+        assert not list((data_home() / "trained").glob("*"))
 
     def test_an_encoder_of_two_networks_is_refused(self, bench, reader, encoder):
         two = replace(encoder, query_path=encoder.path)
@@ -452,7 +445,7 @@ class TestTransfer:
         for text, question, documents in zip(chosen, asked.questions, asked.documents, strict=True):
             told = any(question.answers[0] in document.text for document in documents)
             assert (question.answers[0] in text) == told
-        assert len(list((data_home() / "compressors").glob("*"))) == 3
+        assert len(list((data_home() / "trained").glob("*"))) == 3
 
     def test_another_model_can_label_and_the_student_can_be_left_out(self, encoder, tmp_path):
         labeller = OracleHandle(OracleModel(tiny_questions.answer, lambda prompt, text: -len(prompt) / 7))

@@ -1,6 +1,5 @@
 """Tiny decoders of every family, as transformers makes them, and slow, obvious references in float64."""
 
-import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -133,12 +132,3 @@ class LargestTensor(TorchDispatchMode):
 
 def _is_tensor(leaf):
     return isinstance(leaf, torch.Tensor)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Tiny models run faster without threads that wait for each other; import it where they are used."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)

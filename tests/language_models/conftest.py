@@ -55,13 +55,9 @@ def _model(architecture: str, tokenizer: PreTrainedTokenizerFast) -> Any:
     return GPTNeoXForCausalLM(GPTNeoXConfig(**common, num_hidden_layers=2, rotary_pct=0.5))
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tiny models run faster without threads that wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread(one_thread: None) -> None:
+    """For every test here."""
 
 
 @pytest.fixture(scope="session")

@@ -12,10 +12,7 @@ from safetensors.torch import load_file, save_file
 from october.errors import OctoberError
 from october.language_models import EncoderHandle, ModelHandle, loading
 
-
-@pytest.fixture(autouse=True)
-def october_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OCTOBER_HOME", str(tmp_path / "home"))
+pytestmark = pytest.mark.usefixtures("own_home")
 
 
 @pytest.fixture

@@ -5,12 +5,9 @@ from counting_encoder import Corpus, CountingEncoder, vector
 from october.errors import OctoberError
 from october.retrieval import Retriever, open_retriever, open_sparse_retriever
 
+pytestmark = pytest.mark.usefixtures("own_home")
+
 QUERIES = ["first question", "second", "third one", "first question"]
-
-
-@pytest.fixture(autouse=True)
-def home(monkeypatch, tmp_path):
-    monkeypatch.setenv("OCTOBER_HOME", str(tmp_path / "home"))
 
 
 @pytest.fixture

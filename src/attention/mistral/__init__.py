@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from ...lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from .chat import Conversation, Message, Role, TrainingExample, chat_prompt, conversation_from, training_example
+    from .chat import Conversation, Message, Role, chat_prompt, conversation_from, training_example
     from .conversations import load_conversations
     from .guardrails import (
         CATEGORIES,
@@ -25,10 +25,7 @@ if TYPE_CHECKING:
     from .instruct_training import (
         FineTuned,
         InstructSettings,
-        answer_batch,
-        answer_loss,
         fine_tune,
-        newest_whole_checkpoint,
         training_examples,
     )
     from .long_prompts import gather_rolling_cache, ring_prefill
@@ -62,10 +59,7 @@ __all__ = [
     "RollingBufferCache",
     "RollingCache",
     "ShardedRollingCache",
-    "TrainingExample",
     "Verdict",
-    "answer_batch",
-    "answer_loss",
     "category_named",
     "chat_prompt",
     "check_quantization",
@@ -77,7 +71,6 @@ __all__ = [
     "load_labelled_texts",
     "moderate",
     "moderation_prompt",
-    "newest_whole_checkpoint",
     "pack_",
     "pack_layer",
     "precision_cases",
@@ -107,10 +100,7 @@ _HOMES = {
     "RollingBufferCache": "rolling_cache",
     "RollingCache": "hugging_face_cache",
     "ShardedRollingCache": "sharded_rolling_cache",
-    "TrainingExample": "chat",
     "Verdict": "guardrails",
-    "answer_batch": "instruct_training",
-    "answer_loss": "instruct_training",
     "category_named": "guardrails",
     "chat_prompt": "chat",
     "check_quantization": "quantization",
@@ -122,7 +112,6 @@ _HOMES = {
     "load_labelled_texts": "guardrails",
     "moderate": "guardrails",
     "moderation_prompt": "guardrails",
-    "newest_whole_checkpoint": "instruct_training",
     "pack_": "packed_decoder",
     "pack_layer": "packed_decoder",
     "precision_cases": "guardrails",

@@ -11,13 +11,13 @@ end neither his turn nor the conversation.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
 from ...errors import OctoberError
+from ...language_models.answer_training import NOT_LEARNED, TrainingExample
 
 Role = Literal["system", "user", "assistant"]
 INSTRUCTION_BEGINS, INSTRUCTION_ENDS = "[INST]", "[/INST]"
-NOT_LEARNED = -100  # torch's label for what does not count
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,6 @@ class Conversation:
                 raise OctoberError(f"{self.source}: message {number} has role={message.role}, must be {role} here")
             if not message.content.strip():
                 raise OctoberError(f"{self.source}: message {number} is empty")
-
-
-class TrainingExample(NamedTuple):
-    """A conversation as tokens; labels are the tokens themselves where they are learned, else `NOT_LEARNED`."""
-
-    token_ids: list[int]
-    labels: list[int]
 
 
 def conversation_from(messages: Any, source: str = "conversation") -> Conversation:

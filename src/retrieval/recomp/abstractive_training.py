@@ -10,19 +10,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-from transformers import DataCollatorForSeq2Seq, Seq2SeqTrainer, Seq2SeqTrainingArguments, Trainer, TrainingArguments
+from transformers import DataCollatorForSeq2Seq, Seq2SeqTrainer, Seq2SeqTrainingArguments
 
-from ...attention.mistral import TrainingExample, answer_batch, answer_loss
 from ...errors import OctoberError
-from ...files import atomic_path
+from ...language_models.answer_training import NOT_LEARNED, TrainingExample, answer_trainer, with_lora
 from ...language_models.base import same_length
+from ...language_models.training_runs import LOGGED_AND_KEPT, check_positive, claim_folder, save_model, train_or_go_on
 from .abstractive import documents_text, summary_inputs
 from .teachers import TeacherRequest
-from .training_runs import check_positive, claim_folder, train_or_go_on
-
-_MODEL = "model"
-_NOT_LEARNED = -100
 
 
 @dataclass(frozen=True)
@@ -68,7 +63,7 @@ class TrainedStudent(NamedTuple):
     Attributes:
         model: The student in evaluation mode, adapters merged into it.
         losses: Of each step (nats per learned token), those before an interruption included.
-        folder: Where it was saved, with its tokenizer.
+        folder: Where it (or its adapters, see `answer_training.trained_model`) was saved, with its tokenizer.
     """
 
     model: Any
@@ -105,15 +100,18 @@ def train_seq2seq(
     labels = [_target(tokenizer, tokenizer(text)["input_ids"], text, settings) for text in summaries]
     columns = zip(encoded["input_ids"], encoded["attention_mask"], labels, strict=True)
     rows = [{"input_ids": ids, "attention_mask": mask, "labels": label} for ids, mask, label in columns]
+    claim_folder(Path(folder), asdict(settings), ["seq2seq", rows])
     student = copy.deepcopy(model).float()
     trainer = Seq2SeqTrainer(
         model=student,
-        args=Seq2SeqTrainingArguments(**_arguments(student, folder, settings)),
+        args=Seq2SeqTrainingArguments(
+            **_arguments(folder, settings), **LOGGED_AND_KEPT, use_cpu=student.device.type == "cpu"
+        ),
         train_dataset=rows,
-        data_collator=DataCollatorForSeq2Seq(tokenizer, model=student, label_pad_token_id=_NOT_LEARNED),
+        data_collator=DataCollatorForSeq2Seq(tokenizer, model=student, label_pad_token_id=NOT_LEARNED),
         processing_class=tokenizer,
     )
-    return _trained(trainer, tokenizer, Path(folder), [asdict(settings), "seq2seq", rows])
+    return _trained(trainer, Path(folder))
 
 
 def train_causal(
@@ -139,17 +137,10 @@ def train_causal(
     """
     inputs = _inputs(tokenizer, requests, summaries, settings)
     rows = [_continuation(tokenizer, *pair, settings) for pair in zip(inputs, summaries, strict=True)]
-    student = _with_adapters(copy.deepcopy(model).float(), settings)
-    padding_id = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-    trainer = Trainer(
-        model=student,
-        args=TrainingArguments(**_arguments(student, folder, settings), remove_unused_columns=False),
-        train_dataset=rows,
-        data_collator=lambda batch: answer_batch(batch, padding_id),
-        compute_loss_func=answer_loss,
-        processing_class=tokenizer,
-    )
-    return _trained(trainer, tokenizer, Path(folder), [asdict(settings), "causal", [list(row) for row in rows]])
+    claim_folder(Path(folder), asdict(settings), ["causal", [list(row) for row in rows]])
+    student = with_lora(copy.deepcopy(model).float(), settings.lora_rank, settings.seed)
+    trainer = answer_trainer(student, tokenizer, rows, _arguments(folder, settings))
+    return _trained(trainer, Path(folder))
 
 
 def _inputs(
@@ -167,7 +158,7 @@ def _continuation(tokenizer: Any, text: str, summary: str, settings: Abstractive
     prompt = list(tokenizer(text)["input_ids"])
     written = tokenizer(f" {summary}", add_special_tokens=False)["input_ids"] if summary else []
     target = _target(tokenizer, [*written, tokenizer.eos_token_id], summary, settings)
-    return TrainingExample(prompt + target, [_NOT_LEARNED] * len(prompt) + target)
+    return TrainingExample(prompt + target, [NOT_LEARNED] * len(prompt) + target)
 
 
 def _target(tokenizer: Any, token_ids: list[int], summary: str, settings: AbstractiveSettings) -> list[int]:
@@ -179,19 +170,7 @@ def _target(tokenizer: Any, token_ids: list[int], summary: str, settings: Abstra
     return token_ids
 
 
-def _with_adapters(model: Any, settings: AbstractiveSettings) -> Any:
-    if settings.lora_rank is None:
-        return model
-    from peft import LoraConfig, get_peft_model
-
-    rank = settings.lora_rank
-    config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        return get_peft_model(model, config)
-
-
-def _arguments(model: Any, folder: str | Path, settings: AbstractiveSettings) -> dict[str, Any]:
+def _arguments(folder: str | Path, settings: AbstractiveSettings) -> dict[str, Any]:
     return {
         "output_dir": str(folder),
         "optim": "adamw_torch",
@@ -200,26 +179,16 @@ def _arguments(model: Any, folder: str | Path, settings: AbstractiveSettings) ->
         "warmup_steps": settings.warmup_steps,
         "num_train_epochs": settings.num_epochs,
         "per_device_train_batch_size": settings.batch_size,
-        "use_cpu": model.device.type == "cpu",
         "save_strategy": "steps",
         "save_steps": settings.save_every,
-        "save_total_limit": 2,
-        "logging_steps": 1,
-        "logging_nan_inf_filter": False,
         "seed": settings.seed,
-        "report_to": "none",
     }
 
 
-def _trained(trainer: Any, tokenizer: Any, folder: Path, run: list[Any]) -> TrainedStudent:
-    """Train, merge adapters, and save the whole model, so that it loads as any other."""
-    claim_folder(folder, run)
+def _trained(trainer: Any, folder: Path) -> TrainedStudent:
     losses = train_or_go_on(trainer, folder)
+    saved = save_model(trainer, folder)
     model = trainer.accelerator.unwrap_model(trainer.model).eval()
     if hasattr(model, "merge_and_unload"):
         model = model.merge_and_unload()
-    if trainer.is_world_process_zero():
-        with atomic_path(folder / _MODEL) as temporary:
-            model.save_pretrained(temporary)
-            tokenizer.save_pretrained(temporary)
-    return TrainedStudent(model, losses, folder / _MODEL)
+    return TrainedStudent(model, losses, saved)

@@ -19,16 +19,14 @@ from sentence_transformers.sentence_transformer.losses import MultipleNegativesR
 from sentence_transformers.util import dot_score
 
 from ...errors import OctoberError
-from ...files import atomic_path
+from ...language_models.training_runs import LOGGED_AND_KEPT, check_positive, claim_folder, save_model, train_or_go_on
 from ..embeddings import LoadedEncoder
 from .candidates import EMPTY
 from .contrastive import DistinctQueries, ListwiseLoss, listwise_columns, triplet_columns
 from .dual_encoder import DualEncoder
 from .training_examples import ContrastiveExample, ScoredExample
-from .training_runs import check_positive, claim_folder, train_or_go_on
 
 Loss = Literal["listwise", "in_batch"]
-_MODEL = "model"
 
 
 @dataclass(frozen=True)
@@ -113,17 +111,14 @@ def train_extractive(
     if settings.loss == "in_batch" and any(example.positive == EMPTY for example in examples):
         raise OctoberError("loss='in_batch': the empty text is a positive, and so a negative of others; use 'listwise'")
     folder = Path(folder)
-    claim_folder(folder, [asdict(settings), [list(row) for row in examples], [asdict(row) for row in validation]])
+    claim_folder(folder, asdict(settings), [[list(row) for row in examples], [asdict(row) for row in validation]])
     encoder.max_seq_length = settings.max_tokens
     measured = [(0, reranked_score(encoder, validation))] if validation else []
     trainer = _trainer(encoder, examples, validation, folder, settings)
     losses = train_or_go_on(trainer, folder)
     history = trainer.state.log_history
     measured += [(entry["step"], entry[_METRIC]) for entry in history if _METRIC in entry]
-    if trainer.is_world_process_zero():
-        with atomic_path(folder / _MODEL) as temporary:
-            encoder.save_pretrained(str(temporary))
-    return TrainedExtractive(encoder.eval(), losses, measured, folder / _MODEL)
+    return TrainedExtractive(encoder.eval(), losses, measured, save_model(trainer, folder))
 
 
 def reranked_score(encoder: Any, validation: Sequence[ScoredExample]) -> float:
@@ -198,12 +193,9 @@ def _arguments(encoder: Any, folder: Path, settings: ExtractiveSettings, *, eval
         eval_steps=settings.evaluate_every,
         save_strategy=when,
         save_steps=settings.evaluate_every or 1,
-        save_total_limit=2,
         load_best_model_at_end=evaluated,
         metric_for_best_model=_METRIC if evaluated else None,
         greater_is_better=True if evaluated else None,
-        logging_steps=1,
-        logging_nan_inf_filter=False,
         seed=settings.seed,
-        report_to="none",
+        **LOGGED_AND_KEPT,
     )

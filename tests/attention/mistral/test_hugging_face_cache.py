@@ -4,12 +4,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_decoders import LargestTensor, hugging_face_model, one_thread  # noqa: F401
+from tiny_decoders import LargestTensor, hugging_face_model
 from tiny_mistral import mistral, texts_of
 from transformers import DynamicCache, LlamaConfig, MistralConfig
 
 from october.attention.mistral import RollingCache
 from october.errors import OctoberError
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 WINDOW = 6
 NEW = 15

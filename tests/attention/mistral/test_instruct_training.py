@@ -12,14 +12,15 @@ from instruct_run import SETTINGS, conversations, model_and_tokenizer
 from october.attention.mistral import (
     InstructSettings,
     MistralModel,
-    answer_batch,
-    answer_loss,
     fine_tune,
-    newest_whole_checkpoint,
     training_example,
     training_examples,
 )
 from october.errors import OctoberError
+from october.language_models.answer_training import answer_batch, answer_loss
+from october.language_models.training_runs import newest_whole_checkpoint
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def examples_of(tokenizer):
@@ -57,15 +58,6 @@ def test_the_loss_and_its_gradients_are_those_of_the_answers(count):
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     for name, weight in model.named_parameters():
         assert torch.allclose(found[name], weight.grad, rtol=1e-3, atol=1e-5), name
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """The process that is killed has one too: sums in another order would differ in their last bits."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +137,7 @@ def test_bad_arguments_are_named(tmp_path):
     with pytest.raises(OctoberError, match=r"conversation: has \d+ tokens, more than max_tokens=20"):
         training_examples(tokenizer, conversations(), max_tokens=20)
     (tmp_path / "run.json").write_text(json.dumps({"run": "another"}))
-    with pytest.raises(OctoberError, match="holds a run with other settings or conversations"):
+    with pytest.raises(OctoberError, match="holds a run with other settings or examples"):
         fine_tune(model, tokenizer, conversations(), tmp_path)
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(OctoberError, match=r"run.json: cannot be read; choose another folder"):

@@ -7,7 +7,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
-from tiny_decoders import one_thread  # noqa: F401
 from tiny_mistral import mistral
 from torch import nn
 from transformers import MistralConfig, MistralForCausalLM
@@ -17,6 +16,8 @@ from october.attention import checkpoints, load_decoder
 from october.attention.mistral import Int4Linear, Int8Linear, MistralModel, RollingBufferCache
 from october.errors import OctoberError
 from october.language_models import TransformersLM
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 WINDOW = 6
 PROMPTS = ["The capital of France is", "x", "", "Observation: nothing found. " * 3, "日本 naïve"]

@@ -2,10 +2,12 @@ import copy
 
 import pytest
 import torch
-from tiny_decoders import FAMILIES, hugging_face_model, one_thread  # noqa: F401
+from tiny_decoders import FAMILIES, hugging_face_model
 
 from october.attention import DecoderConfig, DenseCache, Transformer, decoder_from
 from october.attention.mistral import RollingBufferCache, pack_
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 TEXTS = [17, 3, 9]  # tokens of each row, beyond the window and below
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import tiny_tokenizers
 import torch
-from tiny_decoders import one_thread  # noqa: F401
 from tiny_mistral import mistral
 
 from october import configuration
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 PAGE = Path(__file__).parents[3] / "experiments" / "mistral" / "README.md"
 PLACES = ('"mistralai/Mistral-7B-v0.1"', '"mistral-7b"')

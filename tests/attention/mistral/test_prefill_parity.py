@@ -6,12 +6,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_decoders import hugging_face_model, one_thread  # noqa: F401
+from tiny_decoders import hugging_face_model
 from tiny_mistral import mistral, texts_of
 
 from october.attention import decoder_from, prefill
 from october.attention.mistral import RollingBufferCache
 from october.attention.ring_attention import TensorMemory
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 WINDOW = 6
 model_of = lru_cache(maxsize=32)(mistral)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_decoders import hugging_face_model, one_thread  # noqa: F401
+from tiny_decoders import hugging_face_model
 from torch import nn
 
 from october.attention import DecoderConfig, Transformer, decoder_from
@@ -19,6 +19,8 @@ from october.attention.mistral import (
     quantized_int8,
 )
 from october.errors import OctoberError
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def random_linear(inputs, outputs, seed=0, dtype=torch.float32):

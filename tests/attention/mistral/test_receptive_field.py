@@ -4,10 +4,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_decoders import one_thread  # noqa: F401
 from tiny_mistral import decoder_of, feed, texts_of
 
 from october.attention.mistral import RollingBufferCache
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def influence(decoder, text):

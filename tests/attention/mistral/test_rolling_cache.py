@@ -4,13 +4,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_decoders import LargestTensor, attention_by_loops, one_thread  # noqa: F401
+from tiny_decoders import LargestTensor, attention_by_loops
 from tiny_mistral import VOCABULARY, decoder_of, feed, texts_of, whole
 
 from october.attention import DenseCache
 from october.attention.mistral import RollingBufferCache
 from october.attention.mistral.rolling_pass import grouped_read
 from october.errors import OctoberError
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 WINDOWS = st.lists(st.one_of(st.none(), st.integers(1, 7)), min_size=1, max_size=3).map(tuple)
 SIZES = {"rtol": 0, "atol": 1e-11}

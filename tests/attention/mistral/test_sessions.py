@@ -6,13 +6,15 @@ import pytest
 import tiny_tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_decoders import hugging_face_model, one_thread  # noqa: F401
+from tiny_decoders import hugging_face_model
 from tiny_mistral import mistral
 
 from october.attention import DecoderLM, decoder_from
 from october.attention.mistral import RollingBufferCache
 from october.errors import OctoberError
 from october.language_models import TransformersLM
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 WORDS = ["The", " capital", " of", " France", " is", " Paris", ".", "\n", " naïve", " 日本", " river", "  two", "x"]
 TEXTS = st.lists(st.sampled_from(WORDS), max_size=25).map("".join)

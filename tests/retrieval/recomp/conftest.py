@@ -3,7 +3,6 @@
 import pytest
 import tiny_sentence_encoder
 import tiny_tokenizers
-import torch
 from tiny_hugging_face import tiny_model
 
 from october.language_models import TransformersLM
@@ -12,13 +11,9 @@ from october.retrieval.embeddings import LoadedEncoder
 from october.retrieval.recomp import DualEncoder
 
 
-@pytest.fixture(autouse=True, scope="session")
-def one_thread():
-    """Tiny models run faster without threads that wait for each other; and sums keep one order."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread(one_thread: None) -> None:
+    """For every test here."""
 
 
 def _lm(family, max_batch_tokens=300):

@@ -8,9 +8,10 @@ import pytest
 import torch
 from recomp_run import REQUESTS, STUDENT, SUMMARIES, causal_student, run, seq2seq_student
 
-from october.attention.mistral import newest_whole_checkpoint
 from october.errors import OctoberError
 from october.language_models import TransformersLM
+from october.language_models.answer_training import trained_model
+from october.language_models.training_runs import newest_whole_checkpoint
 from october.retrieval.recomp import (
     AbstractiveCompressor,
     AbstractiveSettings,
@@ -108,10 +109,8 @@ def test_a_killed_run_goes_on_to_the_same_losses(trained, kind, tmp_path):
     assert all(torch.equal(weights[name], weight) for name, weight in expected.items())
 
 
-def test_a_trained_student_is_loaded_as_any_model(trained):
-    from transformers import AutoModelForCausalLM
-
-    model = AutoModelForCausalLM.from_pretrained(trained["causal"].folder).eval()
+def test_a_trained_student_is_loaded_from_its_folder(trained):
+    model = trained_model(causal_student()[0], trained["causal"].folder)
     expected = trained["causal"].model.state_dict()
     assert all(torch.equal(weight, expected[name]) for name, weight in model.state_dict().items())
     writer = Seq2SeqWriter.load(str(trained["seq2seq"].folder), device="cpu")

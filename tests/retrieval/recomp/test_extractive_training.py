@@ -9,8 +9,8 @@ import torch
 from recomp_run import EXAMPLES, VALIDATION, extractive_settings, run
 from tiny_sentence_encoder import save_backbone, sentence_encoder
 
-from october.attention.mistral import newest_whole_checkpoint
 from october.errors import OctoberError
+from october.language_models.training_runs import newest_whole_checkpoint
 from october.retrieval.recomp import (
     DistinctQueries,
     ExtractiveCompressor,

@@ -1,0 +1,115 @@
+"""Fine-tuning of causal models on answers: prompts are read, answers are learned.
+
+Training itself is `transformers.Trainer`'s, with LoRA by peft, so that accelerate's ways of using many devices work.
+Rows of a batch are padded on the left, so that their answers, which stand last, share columns: logits are computed
+for the columns in which some row has a learned token, and for no others.
+"""
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch.nn import functional
+
+from .training_runs import LOGGED_AND_KEPT
+
+NOT_LEARNED = -100  # torch's label for what does not count
+
+
+class TrainingExample(NamedTuple):
+    """A text as tokens; labels are the tokens themselves where they are learned, else `NOT_LEARNED`."""
+
+    token_ids: list[int]
+    labels: list[int]
+
+
+def answer_batch(examples: Sequence[TrainingExample], padding_id: int) -> dict[str, torch.Tensor]:
+    """Return what a model is called with, and the labels of the logits that it then returns.
+
+    The labels begin with a column that does not count: whoever counts learned tokens expects labels that are still to
+    be shifted by one.
+    """
+    longest = max(len(example.token_ids) for example in examples)
+    padding = [longest - len(example.token_ids) for example in examples]
+    pairs = list(zip(padding, examples, strict=True))
+    input_ids = torch.tensor([[padding_id] * pad + example.token_ids for pad, example in pairs])
+    labels = torch.tensor([[NOT_LEARNED] * pad + example.labels for pad, example in pairs])
+    targets = labels[:, 1:]
+    columns = (targets != NOT_LEARNED).any(dim=0).nonzero()[:, 0]
+    return {
+        "input_ids": input_ids,
+        "attention_mask": (torch.arange(longest) >= torch.tensor(padding)[:, None]).long(),
+        "logits_to_keep": columns,
+        "labels": torch.cat([labels.new_full((len(examples), 1), NOT_LEARNED), targets[:, columns]], dim=1),
+    }
+
+
+def answer_loss(
+    outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
+) -> torch.Tensor:
+    """Return the mean negative log-probability (nats) of learned tokens, those of all accumulated batches counted."""
+    targets = labels[:, 1:].flatten()
+    total = functional.cross_entropy(
+        outputs.logits.flatten(0, 1).float(), targets, ignore_index=NOT_LEARNED, reduction="sum"
+    )
+    count = (targets != NOT_LEARNED).sum() if num_items_in_batch is None else num_items_in_batch
+    return total / count
+
+
+def answer_trainer(model: Any, tokenizer: Any, examples: Sequence[TrainingExample], arguments: dict[str, Any]) -> Any:
+    """Return a `transformers.Trainer` of a causal model whose loss is that of the learned tokens.
+
+    Args:
+        model: As loaded, or with adapters.
+        tokenizer: Its tokenizer; saved with the model.
+        examples: What it learns from.
+        arguments: Of `transformers.TrainingArguments`, `output_dir` among them.
+    """
+    from transformers import Trainer, TrainingArguments
+
+    padding_id = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    return Trainer(
+        model=model,
+        args=TrainingArguments(
+            **arguments, **LOGGED_AND_KEPT, remove_unused_columns=False, use_cpu=model.device.type == "cpu"
+        ),
+        train_dataset=list(examples),
+        data_collator=lambda batch: answer_batch(batch, padding_id),
+        compute_loss_func=answer_loss,
+        processing_class=tokenizer,
+    )
+
+
+def with_lora(model: Any, rank: int | None, seed: int) -> Any:
+    """Return a causal model with adapters (LoRA) on all its linear maps, with alpha of twice the rank.
+
+    Args:
+        model: Its own weights are frozen.
+        rank: Of the adapters; None leaves the model as it is.
+        seed: Of the adapters.
+    """
+    if rank is None:
+        return model
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return get_peft_model(model, config)
+
+
+def trained_model(model: Any, folder: Path) -> Any:
+    """Return a model as it was trained: with the adapters of a folder merged into a copy, or with the folder's weights.
+
+    Args:
+        model: What training began with; left as it is. Adapters are merged in float32 before its dtype is taken.
+        folder: As `training_runs.save_model` leaves it.
+    """
+    if (folder / "adapter_config.json").exists():
+        from peft import PeftModel
+
+        merged = PeftModel.from_pretrained(copy.deepcopy(model).float(), folder).merge_and_unload()
+        return merged.to(model.dtype).eval()
+    return type(model).from_pretrained(folder, dtype=model.dtype).to(model.device).eval()
