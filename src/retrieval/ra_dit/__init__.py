@@ -1,0 +1,28 @@
+"""RA-DIT (arXiv 2310.01352): a model is tuned to use what it reads, and the retriever to fetch what the model prefers."""
+
+from typing import TYPE_CHECKING
+
+from ...lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from .prompts import Demonstration, Example, answer_text, few_shot_head, few_shot_prompt, with_background
+
+__all__ = [
+    "Demonstration",
+    "Example",
+    "answer_text",
+    "few_shot_head",
+    "few_shot_prompt",
+    "with_background",
+]
+
+_HOMES = {
+    "Demonstration": "prompts",
+    "Example": "prompts",
+    "answer_text": "prompts",
+    "few_shot_head": "prompts",
+    "few_shot_prompt": "prompts",
+    "with_background": "prompts",
+}
+
+__getattr__ = lazy_exports(__name__, _HOMES)
