@@ -1,4 +1,4 @@
-"""RA-DIT (arXiv 2310.01352): a model is tuned to use what it reads, and the retriever to fetch what the model prefers."""
+"""RA-DIT (arXiv 2310.01352): a model learns to use what it reads, a retriever to fetch what that model prefers."""
 
 from typing import TYPE_CHECKING
 
