@@ -10,7 +10,7 @@ from october.evaluation import (
     bootstrap_interval,
     exact_match,
     interval_cell,
-    paired_bootstrap_interval,
+    percent_cell,
     token_f1,
 )
 from october.evaluation.intervals import Interval, Scores
@@ -63,20 +63,6 @@ def by_kind(em: np.ndarray, questions: Sequence[Question]) -> dict[str, Cell]:
         return {}
     masks = {name: np.array([group == name for group in groups]) for name in names}
     return {f"EM, {name.replace('_', ' or ')}": percent_cell(em[mask]) for name, mask in masks.items()}
-
-
-def percent_cell(cases: Sequence[Any] | np.ndarray) -> Cell:
-    """Return a share in percent with its bootstrap interval; no cases, no number."""
-    if not len(cases):
-        return Cell(n=0, unit="%")
-    return interval_cell(bootstrap_interval(PERCENT * np.asarray(cases, dtype=float)), "%")
-
-
-def points_cell(ours: Scores, theirs: Scores) -> Cell:
-    """Return the mean difference, question by question, in percentage points."""
-    return interval_cell(
-        paired_bootstrap_interval(PERCENT * np.asarray(ours, float), PERCENT * np.asarray(theirs, float)), "points"
-    )
 
 
 def ratio_cell(ours: Scores, theirs: Scores, factor: float = 1.0, unit: str | None = None) -> Cell:

@@ -1,13 +1,13 @@
 """What the tables on questions share: questions with what was retrieved for them, and a model that answers."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from october.data.documents import CorpusHandle, Document, Question, QuestionHandle
+from october.data.corpora import SomeDocuments
+from october.data.documents import CorpusHandle, Question, QuestionHandle
 from october.errors import OctoberError
-from october.files import content_hash
 from october.language_models import EncoderHandle, ModelHandle, ServedHandle
 from october.retrieval import Passage, Retriever, open_retriever, open_sparse_retriever
 from october.retrieval.recomp import (
@@ -49,40 +49,6 @@ class Retrieval:
     def __post_init__(self) -> None:
         if self.num_documents < 1:
             raise OctoberError(f"retrieval.num_documents={self.num_documents}: must be at least 1")
-
-
-class SomeDocuments(CorpusHandle):
-    """The documents of some ids, and of the others the first ones.
-
-    Args:
-        corpus: All documents.
-        limit: So many in all, unless the ids are more.
-        wanted: Ids that are taken wherever they stand.
-    """
-
-    def __init__(self, corpus: CorpusHandle, limit: int, wanted: Collection[str]) -> None:
-        self.name = f"{corpus.name}, {limit} documents"
-        self.corpus = corpus
-        self.limit = limit
-        self.wanted = frozenset(wanted)
-
-    def check(self) -> None:
-        """Raise `OctoberError` if a piece of the corpus is missing."""
-        self.corpus.check()
-
-    def documents(self) -> Iterator[Document]:
-        """Return the documents in the corpus' order."""
-        others = self.limit - len(self.wanted)
-        for document in self.corpus.documents():
-            if document.id in self.wanted:
-                yield document
-            elif others > 0:
-                others -= 1
-                yield document
-
-    def fingerprint(self) -> str:
-        """Return 16 digits that change with any document."""
-        return content_hash([self.corpus.fingerprint(), self.limit, sorted(self.wanted)])
 
 
 @dataclass(frozen=True)

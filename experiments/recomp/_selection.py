@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 
 from october.data.documents import Question
-from october.evaluation import contains_answer, exact_match, normalize_answer
-from october.experiments.recomp._question_cells import percent_cell
+from october.evaluation import contains_answer, exact_match, normalize_answer, percent_cell
 from october.experiments.recomp._questions import Asked
 from october.reporting import Row
 from october.retrieval import Passage

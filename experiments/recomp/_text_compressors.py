@@ -10,6 +10,7 @@ from functools import cached_property
 from pydantic import PositiveInt
 
 from october.data import CorpusHandle, LanguageModelingText
+from october.data.corpora import SomeDocuments
 from october.errors import OctoberError
 from october.experiments.recomp._compressors import (
     LabelSettings,
@@ -21,7 +22,6 @@ from october.experiments.recomp._compressors import (
     untrained_abstractive,
     without_empty,
 )
-from october.experiments.recomp._questions import SomeDocuments
 from october.experiments.recomp._texts import Reading, TextTask
 from october.files import content_hash
 from october.language_models import EncoderHandle, ModelHandle, ServedHandle

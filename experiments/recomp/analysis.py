@@ -14,8 +14,9 @@ from typing import Any
 from pydantic import NonNegativeInt, PositiveInt
 
 from october.data.documents import CorpusHandle, Question, QuestionHandle
+from october.evaluation import percent_cell, points_cell
 from october.experiments.recomp._compressors import Student
-from october.experiments.recomp._question_cells import groups_cell, percent_cell, points_cell, question_row, right
+from october.experiments.recomp._question_cells import groups_cell, question_row, right
 from october.experiments.recomp._question_training import (
     QuestionTraining,
     TeacherSummaries,

@@ -16,8 +16,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from october.data import CorpusHandle, QuestionHandle
 from october.errors import OctoberError
-from october.evaluation import bootstrap_interval, interval_cell
-from october.experiments.recomp._question_cells import percent_cell
+from october.evaluation import bootstrap_interval, interval_cell, percent_cell
 from october.experiments.recomp._question_training import (
     QuestionTraining,
     TeacherSummaries,

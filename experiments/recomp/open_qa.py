@@ -14,8 +14,9 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from october.data.documents import CorpusHandle, QuestionHandle
 from october.data.worldqa import WorldQA, pattern_baseline
+from october.evaluation import points_cell
 from october.experiments.recomp._compressors import Student
-from october.experiments.recomp._question_cells import points_cell, question_row, ratio_cell, right
+from october.experiments.recomp._question_cells import question_row, ratio_cell, right
 from october.experiments.recomp._question_training import (
     QuestionTraining,
     TeacherSummaries,

@@ -10,8 +10,9 @@ from functools import partial
 from pydantic import NonNegativeInt, PositiveInt
 
 from october.data.documents import CorpusHandle, Question, QuestionHandle
+from october.evaluation import points_cell
 from october.experiments.recomp._compressors import Student
-from october.experiments.recomp._question_cells import points_cell, question_row, right
+from october.experiments.recomp._question_cells import question_row, right
 from october.experiments.recomp._question_training import (
     QuestionTraining,
     abstractive_compressor,

@@ -1,10 +1,11 @@
-"""Corpora from the hub or a local folder: Wikipedia in passages of 100 words, and WikiText-103 by article."""
+"""Corpora from the hub or a local folder: Wikipedia in passages of 100 words, WikiText-103 by article."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from ..errors import OctoberError
+from ..files import content_hash
 from .documents import CorpusHandle, Document
 from .hub import Rows
 
@@ -100,6 +101,40 @@ class WikiText(CorpusHandle):
     def describe(self) -> dict[str, Any]:
         """Return what records say of the corpus."""
         return {"name": self.name, "path": self.rows.path, "config": self.rows.config, "split": self.split}
+
+
+class SomeDocuments(CorpusHandle):
+    """The documents of some ids, and of the others the first ones.
+
+    Args:
+        corpus: All documents.
+        limit: So many in all, unless the ids are more.
+        wanted: Ids that are taken wherever they stand.
+    """
+
+    def __init__(self, corpus: CorpusHandle, limit: int, wanted: Collection[str]) -> None:
+        self.name = f"{corpus.name}, {limit} documents"
+        self.corpus = corpus
+        self.limit = limit
+        self.wanted = frozenset(wanted)
+
+    def check(self) -> None:
+        """Raise `OctoberError` if a piece of the corpus is missing."""
+        self.corpus.check()
+
+    def documents(self) -> Iterator[Document]:
+        """Return the documents in the corpus' order."""
+        others = self.limit - len(self.wanted)
+        for document in self.corpus.documents():
+            if document.id in self.wanted:
+                yield document
+            elif others > 0:
+                others -= 1
+                yield document
+
+    def fingerprint(self) -> str:
+        """Return 16 digits that change with any document."""
+        return content_hash([self.corpus.fingerprint(), self.limit, sorted(self.wanted)])
 
 
 def split_articles(lines: Iterable[str]) -> Iterator[tuple[str, str]]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
         token_f1,
         word_perplexity,
     )
-    from .cells import exact_cell, interval_cell, mean_cell
+    from .cells import exact_cell, interval_cell, mean_cell, percent_cell, points_cell
     from .harness import Benchmark, benchmark_values, harness_model
     from .intervals import Interval, bootstrap_interval, paired_bootstrap_interval, paired_t_interval, t_interval
 
@@ -36,6 +36,8 @@ __all__ = [
     "paired_bootstrap_interval",
     "paired_t_interval",
     "paired_test",
+    "percent_cell",
+    "points_cell",
     "t_interval",
     "token_f1",
     "word_perplexity",
@@ -44,7 +46,7 @@ __all__ = [
 _HOMES = {
     **dict.fromkeys(("answer_from", "contains_answer", "count_words", "exact_match", "normalize_answer"), "answers"),
     **dict.fromkeys(("paired_test", "token_f1", "word_perplexity"), "answers"),
-    **dict.fromkeys(("exact_cell", "interval_cell", "mean_cell"), "cells"),
+    **dict.fromkeys(("exact_cell", "interval_cell", "mean_cell", "percent_cell", "points_cell"), "cells"),
     **dict.fromkeys(("Benchmark", "benchmark_values", "harness_model"), "harness"),
     **dict.fromkeys(("Interval", "bootstrap_interval", "paired_bootstrap_interval"), "intervals"),
     **dict.fromkeys(("paired_t_interval", "t_interval"), "intervals"),

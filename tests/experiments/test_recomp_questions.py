@@ -15,13 +15,14 @@ from recomp_run import seq2seq_student
 from tiny_questions import SPLITS, People, Town, gold_of
 
 from october import configuration
+from october.data.corpora import SomeDocuments
 from october.data.documents import Question
 from october.errors import OctoberError
 from october.evaluation import exact_match, token_f1
 from october.experiments.recomp import _compressors, _question_cells, _question_training, _selection
 from october.experiments.recomp._compressors import LabelSettings
 from october.experiments.recomp._question_training import QuestionTraining
-from october.experiments.recomp._questions import Asked, QuestionBench, Reader, Retrieval, SomeDocuments
+from october.experiments.recomp._questions import Asked, QuestionBench, Reader, Retrieval
 from october.experiments.recomp.analysis import analysis
 from october.experiments.recomp.open_qa import NOT_PUBLISHED, PATTERNS, better_of, open_qa
 from october.experiments.recomp.transfer import OWN, transfer
