@@ -6,7 +6,7 @@ for the columns in which some row has a learned token, and for no others.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,28 +58,78 @@ def answer_loss(
     return total / count
 
 
-def answer_trainer(model: Any, tokenizer: Any, examples: Sequence[TrainingExample], arguments: dict[str, Any]) -> Any:
+def answer_trainer(
+    model: Any,
+    tokenizer: Any,
+    examples: Sequence[Any],
+    arguments: Mapping[str, Any],
+    *,
+    batch: Callable[[Sequence[Any], int], dict[str, Any]] = answer_batch,
+    validation: Sequence[Any] = (),
+    score: Callable[[Any], float] | None = None,
+) -> Any:
     """Return a `transformers.Trainer` of a causal model whose loss is that of the learned tokens.
+
+    Where it evaluates, `eval_loss` is the mean over all learned tokens of the validation examples (nats), and
+    `eval_score` what `score` says.
 
     Args:
         model: As loaded, or with adapters.
         tokenizer: Its tokenizer; saved with the model.
-        examples: What it learns from.
+        examples: What it learns from, as `batch` takes them.
         arguments: Of `transformers.TrainingArguments`, `output_dir` among them.
+        batch: Makes a batch of examples and a padding token.
+        validation: What it is evaluated on.
+        score: Judges the model, in evaluation mode.
     """
     from transformers import Trainer, TrainingArguments
 
+    class AnswerTrainer(Trainer):
+        """Evaluates exactly, whatever the batches are."""
+
+        def evaluate(self, *_arguments: Any, **_more: Any) -> dict[str, float]:
+            """Return what there is to know, and log it."""
+            self.model.eval()
+            metrics = {}
+            if validation:
+                at_once = self.args.per_device_eval_batch_size
+                some = (validation[first : first + at_once] for first in range(0, len(validation), at_once))
+                batches = (self._prepare_inputs(self.data_collator(each)) for each in some)
+                metrics["eval_loss"] = mean_answer_loss(self.model, batches)
+            if score is not None:
+                metrics["eval_score"] = score(self.model)
+            self.log(metrics)
+            self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+            return metrics
+
     padding_id = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-    return Trainer(
+    return AnswerTrainer(
         model=model,
         args=TrainingArguments(
             **arguments, **LOGGED_AND_KEPT, remove_unused_columns=False, use_cpu=model.device.type == "cpu"
         ),
         train_dataset=list(examples),
-        data_collator=lambda batch: answer_batch(batch, padding_id),
+        eval_dataset=list(validation),
+        data_collator=lambda some: batch(some, padding_id),
         compute_loss_func=answer_loss,
         processing_class=tokenizer,
     )
+
+
+@torch.no_grad()
+def mean_answer_loss(model: Any, batches: Iterable[dict[str, Any]]) -> float:
+    """Return the mean negative log-probability (nats) of the learned tokens of all batches.
+
+    Args:
+        model: A causal model of transformers.
+        batches: As `answer_batch` makes them, where the model is.
+    """
+    total, count = 0.0, 0
+    for batch in batches:
+        inputs = {name: value for name, value in batch.items() if name != "labels"}
+        total += float(answer_loss(model(**inputs), batch["labels"], 1))
+        count += int((batch["labels"][:, 1:] != NOT_LEARNED).sum())
+    return total / count
 
 
 def with_lora(model: Any, rank: int | None, seed: int) -> Any:
