@@ -87,6 +87,8 @@ def answer_trainer(
     class AnswerTrainer(Trainer):
         """Evaluates exactly, whatever the batches are."""
 
+        control: Any
+
         def evaluate(self, *_arguments: Any, **_more: Any) -> dict[str, float]:
             """Return what there is to know, and log it."""
             self.model.eval()
