@@ -1,12 +1,29 @@
 """The token loop of a batch: rows leave as they finish, the cache shrinks with them."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from .generation import GenerationRules, Request
 from .prefix_cache import PrefixCache
+from .prompt_states import aligned_inputs
+
+
+class ReadPrompts(NamedTuple):
+    """What a model has made of a batch of prompts.
+
+    Attributes:
+        logits: Of each prompt's next token.
+        mask: Of the cached places.
+        positions: Of each prompt's last token.
+        cache: Of all layers; it grows as tokens follow.
+    """
+
+    logits: torch.Tensor
+    mask: torch.Tensor
+    positions: torch.Tensor
+    cache: Any
 
 
 class Decoding:
@@ -18,9 +35,30 @@ class Decoding:
 
     def run(self, requests: Sequence[Request], prefix: PrefixCache, bar: Any) -> None:
         """Generate until every request is finished; `bar` counts those that are."""
+        self.go_on(requests, self.read(requests, prefix), bar)
+
+    def read(self, requests: Sequence[Request], prefix: PrefixCache) -> ReadPrompts:
+        """Run the model over the prompts."""
+        inputs = aligned_inputs([request.prompt_ids for request in requests], prefix, self._model.device)
+        logits = self._model(**inputs, use_cache=True, logits_to_keep=1).logits[:, -1]
+        return ReadPrompts(logits, inputs["attention_mask"], inputs["position_ids"][:, -1:], inputs["past_key_values"])
+
+    def go_on(self, requests: Sequence[Request], read: ReadPrompts, bar: Any) -> None:
+        """Generate behind prompts that have been read."""
         active = list(requests)
-        input_ids, mask, positions, cache = self._prompt_inputs(active, prefix)
-        while active:
+        logits, mask, positions, cache = read
+        while True:
+            tokens = self._rules.append(active, logits)
+            keep = [row for row, request in enumerate(active) if request.finish_reason is None]
+            bar.update(len(active) - len(keep))
+            if not keep:
+                return
+            input_ids, mask, positions = tokens[:, None], _one_more(mask), positions + 1
+            if len(keep) < len(active):
+                rows = torch.tensor(keep, device=mask.device)
+                input_ids, mask, positions = input_ids[rows], mask[rows], positions[rows]
+                cache.batch_select_indices(rows)
+            active = [active[row] for row in keep]
             logits = self._model(
                 input_ids=input_ids,
                 attention_mask=mask,
@@ -29,35 +67,6 @@ class Decoding:
                 use_cache=True,
                 logits_to_keep=1,
             ).logits[:, -1]
-            tokens = self._rules.append(active, logits)
-            keep = [row for row, request in enumerate(active) if request.finish_reason is None]
-            bar.update(len(active) - len(keep))
-            input_ids, mask, positions = tokens[:, None], _one_more(mask), positions[:, -1:] + 1
-            if 0 < len(keep) < len(active):
-                rows = torch.tensor(keep, device=mask.device)
-                input_ids, mask, positions = input_ids[rows], mask[rows], positions[rows]
-                cache.batch_select_indices(rows)
-            active = [active[row] for row in keep]
-
-    def _prompt_inputs(
-        self, requests: list[Request], prefix: PrefixCache
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, Any]:
-        """Align the prompts' ends: what is fed (the longest own part), and before it the cached prefix.
-
-        Returns:
-            Input ids and positions [rows, fed], attention mask [rows, cached + fed], and the cache.
-        """
-        lengths = [len(request.prompt_ids) for request in requests]
-        fed = max(lengths) - prefix.length
-        cached = max(lengths) - fed
-        used = [max(0, length - fed) for length in lengths]
-        places = torch.arange(cached + fed)
-        padding = torch.tensor([cached + fed - length for length in lengths])[:, None]
-        rows = [[0] * (fed - len(request.prompt_ids)) + request.prompt_ids[-fed:] for request in requests]
-        positions = (places[None, cached:] - padding).clamp(min=0)
-        mask = (places[None] >= padding).long()
-        device = self._model.device
-        return torch.tensor(rows).to(device), mask.to(device), positions.to(device), prefix.left_padded(used)
 
 
 def _one_more(mask: torch.Tensor) -> torch.Tensor:

@@ -24,7 +24,7 @@ from transformers.cache_utils import DynamicLayer
 _SAVED_TOKENS = 256  # fewer tokens saved are not worth a forward pass of their own
 
 
-class _PrefixLayer(DynamicLayer):
+class ReadOnlyLayer(DynamicLayer):
     """A layer that shows its prefix in front of the new keys and values, and stores nothing."""
 
     def __init__(self, keys: torch.Tensor, values: torch.Tensor) -> None:
@@ -34,6 +34,7 @@ class _PrefixLayer(DynamicLayer):
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return old and new keys and values of all rows."""
         rows = key_states.shape[0]
         return (
             torch.cat([self.keys.expand(rows, -1, -1, -1), key_states], dim=-2),
@@ -55,7 +56,7 @@ class PrefixCache:
 
     def read_only(self) -> Cache:
         """Return a cache that puts the prefix in front of any number of rows."""
-        return Cache(layers=[_PrefixLayer(keys, values) for keys, values in self._layers])
+        return Cache(layers=[ReadOnlyLayer(keys, values) for keys, values in self._layers])
 
     def left_padded(self, used: Sequence[int]) -> DynamicCache:
         """Return a growing cache in which row i begins with the first `used[i]` tokens of the prefix."""

@@ -13,6 +13,7 @@ from .generation import GenerationRules, Request, end_token_ids
 from .output_head import OutputHead
 from .prefix_cache import EMPTY_PREFIX, PrefixCache, encode_prefix, shared_prefix
 from .sampling import row_generators
+from .scoring import Scoring
 from .tokens import PromptTokenizer
 
 _LAYER_TYPES = {"full_attention", "sliding_attention", "attention"}
@@ -85,34 +86,13 @@ class TransformersLM(LanguageModel):
         pairs = [self._prompts.encode_pair(*pair) for pair in zip(prompts, continuations, strict=True)]
         encoded, starts = [ids for ids, _ in pairs], [start for _, start in pairs]
         check_context([len(ids) for ids in encoded], self._context, "prompt and continuation")
-        prefix = self._encoded_prefix(encoded, [start - 1 for start in starts])
-        fed = [len(ids) - 1 - prefix.length for ids in encoded]  # the last token predicts nothing that is asked for
-        scores: list[Score | None] = [None] * len(encoded)
         with progress_bar(len(encoded), "scoring") as bar:
-            for batch in length_sorted_batches(fed, self.max_batch_tokens):
-                values = self._score_batch([encoded[i] for i in batch], [starts[i] for i in batch], prefix)
-                for index, pairs_of_row in zip(batch, values, strict=True):
-                    ids = encoded[index][starts[index] :]
-                    tokens = tuple(self.tokenizer.convert_ids_to_tokens(ids))
-                    scores[index] = Score(tokens, tuple(ids), *zip(*pairs_of_row, strict=True))
-                bar.update(len(batch))
-        return [score for score in scores if score is not None]
-
-    def _score_batch(
-        self, rows: list[list[int]], starts: list[int], prefix: PrefixCache
-    ) -> list[list[tuple[float, bool]]]:
-        """Return each row's log-probabilities of its tokens from `starts[row]` on, and which are the likeliest."""
-        own = [row[prefix.length : -1] for row in rows]
-        longest = max(map(len, own))
-        input_ids = torch.tensor([ids + [0] * (longest - len(ids)) for ids in own], device=self.model.device)
-        cache = {"past_key_values": prefix.read_only(), "use_cache": True} if prefix.length else {"use_cache": False}
-        hidden = self._head.backbone(input_ids=input_ids, **cache).last_hidden_state
-        asked = [(row, place) for row, ids in enumerate(rows) for place in range(starts[row], len(ids))]
-        rows_asked = torch.tensor([row for row, _ in asked], device=hidden.device)
-        places = torch.tensor([place - 1 - prefix.length for _, place in asked], device=hidden.device)
-        targets = torch.tensor([rows[row][place] for row, place in asked], device=hidden.device)
-        found = self._head.token_scores(hidden[rows_asked, places], targets)
-        return found.rows([len(ids) - start for ids, start in zip(rows, starts, strict=True)])
+            found = Scoring(self._head, self.max_batch_tokens, bar.update).run(encoded, starts)
+        scores = []
+        for ids, start, pairs_of_row in zip(encoded, starts, found, strict=True):
+            tokens = tuple(self.tokenizer.convert_ids_to_tokens(ids[start:]))
+            scores.append(Score(tokens, tuple(ids[start:]), *zip(*pairs_of_row, strict=True)))
+        return scores
 
     def _encoded_prefix(self, encoded: list[list[int]], limits: list[int]) -> PrefixCache:
         token_ids = shared_prefix(encoded, limits)
