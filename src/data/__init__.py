@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .countries import Country, load_countries
     from .documents import CorpusHandle, Document, Question, QuestionHandle
     from .entities import CsvEntities, EntityHandle, EntitySet, load_csv
+    from .knowledge_tasks import ChoiceQuestion, KnowledgeTask
     from .land import coastline
     from .long_documents import wikipedia_documents, wikipedia_documents_fingerprint
     from .offline import find, licence, verified
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Airports",
+    "ChoiceQuestion",
     "CorpusHandle",
     "Country",
     "CsvEntities",
@@ -31,6 +33,7 @@ __all__ = [
     "EntitySet",
     "HeldOutLeads",
     "HubQuestions",
+    "KnowledgeTask",
     "LanguageModelingText",
     "Leads",
     "PaperEntities",
@@ -57,6 +60,7 @@ __all__ = [
 
 _HOMES = {
     "Airports": "airports",
+    "ChoiceQuestion": "knowledge_tasks",
     "CorpusHandle": "documents",
     "Country": "countries",
     "CsvEntities": "entities",
@@ -65,6 +69,7 @@ _HOMES = {
     "EntitySet": "entities",
     "HeldOutLeads": "texts",
     "HubQuestions": "questions",
+    "KnowledgeTask": "knowledge_tasks",
     "LanguageModelingText": "texts",
     "Leads": "texts",
     "PaperEntities": "world_models",

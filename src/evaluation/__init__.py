@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         exact_match,
         normalize_answer,
         paired_test,
+        rouge_l,
         token_f1,
         word_perplexity,
     )
@@ -38,6 +39,7 @@ __all__ = [
     "paired_test",
     "percent_cell",
     "points_cell",
+    "rouge_l",
     "t_interval",
     "token_f1",
     "word_perplexity",
@@ -45,7 +47,7 @@ __all__ = [
 
 _HOMES = {
     **dict.fromkeys(("answer_from", "contains_answer", "count_words", "exact_match", "normalize_answer"), "answers"),
-    **dict.fromkeys(("paired_test", "token_f1", "word_perplexity"), "answers"),
+    **dict.fromkeys(("paired_test", "rouge_l", "token_f1", "word_perplexity"), "answers"),
     **dict.fromkeys(("exact_cell", "interval_cell", "mean_cell", "percent_cell", "points_cell"), "cells"),
     **dict.fromkeys(("Benchmark", "benchmark_values", "harness_model"), "harness"),
     **dict.fromkeys(("Interval", "bootstrap_interval", "paired_bootstrap_interval"), "intervals"),

@@ -1,7 +1,7 @@
-"""How answers are scored: exact match, F1 over tokens, answers found in passages, perplexity by word.
+"""How answers are scored: exact match, F1 over tokens, ROUGE-L, answers found in passages, perplexity by word.
 
-Normalisation and F1 follow SQuAD (Rajpurkar et al. 2016), the rule for yes and no HotpotQA (Yang et al. 2018), answers
-in passages dense passage retrieval (Karpukhin et al. 2020).
+Normalisation and F1 follow SQuAD (Rajpurkar et al. 2016), the rule for yes and no HotpotQA (Yang et al. 2018), ROUGE-L
+Lin (2004), answers in passages dense passage retrieval (Karpukhin et al. 2020).
 """
 
 import math
@@ -19,6 +19,7 @@ from .intervals import Scores
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _TOKEN = re.compile(r"[^\W_]+|[^\w\s]|_")  # a run of letters and digits, or one other character
+_ROUGE_WORD = re.compile(r"[a-z0-9]+")
 _DECIDED = frozenset({"yes", "no", "noanswer"})
 _EXACT_PAIRS = 16  # up to so many differing pairs every sign pattern is counted
 
@@ -55,6 +56,19 @@ def token_f1(prediction: str, answers: Sequence[str], *, decided: bool = False) 
     """
     _check_answers(answers)
     return max(_f1(normalize_answer(prediction), normalize_answer(answer), decided) for answer in answers)
+
+
+def rouge_l(prediction: str, answers: Sequence[str]) -> float:
+    """Return the best ROUGE-L of the prediction over the answers: F1 of the longest common subsequence of words.
+
+    Words are runs of letters a to z and digits in lower case, not stemmed.
+
+    Raises:
+        OctoberError: No answers.
+    """
+    _check_answers(answers)
+    predicted = _ROUGE_WORD.findall(prediction.lower())
+    return max(_rouge_l(predicted, _ROUGE_WORD.findall(answer.lower())) for answer in answers)
 
 
 def answer_from(text: str, marker: str = "answer is ") -> str:
@@ -138,6 +152,18 @@ def _f1(prediction: str, answer: str, decided: bool) -> float:
         return float(predicted == right)
     common = sum((Counter(predicted) & Counter(right)).values())
     return 2 * common / (len(predicted) + len(right))
+
+
+def _rouge_l(predicted: list[str], right: list[str]) -> float:
+    """Return 2 LCS / (m + n): the harmonic mean of LCS / m and LCS / n."""
+    lengths = [0] * (len(right) + 1)  # of the longest common subsequence of what was read and each beginning of `right`
+    for word in predicted:
+        before = 0
+        for place, other in enumerate(right, start=1):
+            above = lengths[place]
+            lengths[place] = before + 1 if word == other else max(above, lengths[place - 1])
+            before = above
+    return 2 * lengths[-1] / max(1, len(predicted) + len(right))
 
 
 def _tokens(text: str) -> list[str]:

@@ -5,6 +5,7 @@ import pytest
 import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
+from rouge_score.rouge_scorer import RougeScorer
 
 from october.errors import OctoberError
 from october.evaluation import (
@@ -14,6 +15,7 @@ from october.evaluation import (
     exact_match,
     normalize_answer,
     paired_test,
+    rouge_l,
     token_f1,
     word_perplexity,
 )
@@ -177,3 +179,20 @@ def test_many_pairs_are_close_to_the_t_test():
 def test_bad_input_is_named(call, message):
     with pytest.raises(OctoberError, match=message):
         call()
+
+
+WORDS = st.lists(st.sampled_from(["the", "cat", "Cats", "sat", "3", "a-b", "é", "."]), max_size=9).map(" ".join)
+
+
+@given(prediction=WORDS, answers=st.lists(WORDS, min_size=1, max_size=3))
+def test_rouge_l_is_that_of_an_independent_implementation(prediction, answers):
+    scorer = RougeScorer(["rougeL"], use_stemmer=False)
+    theirs = max(scorer.score(answer, prediction)["rougeL"].fmeasure for answer in answers)
+    assert rouge_l(prediction, answers) == pytest.approx(theirs)
+
+
+def test_rouge_l_of_a_case_by_hand():
+    assert rouge_l("Police killed the gunman.", ["police kill the gunman"]) == pytest.approx(3 / 4)
+    assert rouge_l("x", ["", "y"]) == 0
+    with pytest.raises(OctoberError, match="at least one answer"):
+        rouge_l("x", [])
