@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from ..lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from .base import Completion, LanguageModel, Score, Session
+    from .base import Completion, LanguageModel, Rescored, Score, Session
     from .handles import EncoderHandle, ModelHandle, ServedHandle
     from .served_lm import ServedLM
     from .transformers_lm import TransformersLM
@@ -15,6 +15,7 @@ _HOMES = {
     "EncoderHandle": "handles",
     "LanguageModel": "base",
     "ModelHandle": "handles",
+    "Rescored": "base",
     "Score": "base",
     "ServedHandle": "handles",
     "ServedLM": "served_lm",
@@ -27,6 +28,7 @@ __all__ = [
     "EncoderHandle",
     "LanguageModel",
     "ModelHandle",
+    "Rescored",
     "Score",
     "ServedHandle",
     "ServedLM",

@@ -1,5 +1,6 @@
 """The interface that every language model has, local or served."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,6 +32,22 @@ class Completion:
     finish_reason: FinishReason
     num_prompt_tokens: int
     stop: str | None = None
+
+
+@dataclass(frozen=True)
+class Rescored:
+    """What the prompts of a group were continued with, and what every one of them thinks of each continuation.
+
+    Attributes:
+        candidates: The different continuations, by the first prompt that wrote each.
+        written: Of each prompt, which of them it wrote.
+        log_probabilities: Of each prompt, each candidate's (nats), the stop string or end token behind it included;
+            -inf for one without any text, where an engine cannot be asked for it.
+    """
+
+    candidates: tuple[Completion, ...]
+    written: tuple[int, ...]
+    log_probabilities: tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -109,6 +126,35 @@ class LanguageModel(ABC):
                 fit the model's context.
         """
 
+    def generate_and_rescore(
+        self, groups: Sequence[Sequence[str]], *, max_new_tokens: int, stop: Sequence[str] = ()
+    ) -> list[Rescored]:
+        """Continue all prompts of all groups greedily, and score what one wrote behind every other of its group.
+
+        This default generates and then scores texts; a model that keeps what it read need not read prompts twice.
+
+        Raises:
+            OctoberError: As `generate`; or a group has no prompts.
+        """
+        check_groups(groups)
+        prompts = [prompt for group in groups for prompt in group]
+        completions = iter(self.generate(prompts, max_new_tokens=max_new_tokens, stop=stop))
+        written = [[next(completions) for _ in group] for group in groups]
+        texts = [[completion.text + (completion.stop or "") for completion in row] for row in written]
+        pairs = [
+            (prompt, text) for group, row in zip(groups, texts, strict=True) for prompt in group for text in row if text
+        ]
+        distinct = list(dict.fromkeys(pairs))
+        scores = self.score([prompt for prompt, _ in distinct], [text for _, text in distinct]) if distinct else []
+        totals = {pair: score.total for pair, score in zip(distinct, scores, strict=True)}
+        found = []
+        for group, row, completed in zip(groups, texts, written, strict=True):
+            places = {text: place for place, text in enumerate(dict.fromkeys(row))}
+            values = tuple(tuple(totals.get((prompt, text), -math.inf) for text in places) for prompt in group)
+            candidates = tuple(completed[row.index(text)] for text in places)
+            found.append(Rescored(candidates, tuple(places[text] for text in row), values))
+        return found
+
     def start(self, prefix: str) -> Session:
         """Open a session that begins with a text."""
         return Session(prefix)
@@ -158,6 +204,13 @@ def check_generation(
         raise OctoberError(f"top_p={top_p}: must be above 0 and at most 1")
     if isinstance(stop, str) or not all(stop):
         raise OctoberError(f"stop={stop!r}: must be a list of strings, none of them empty")
+
+
+def check_groups(groups: Sequence[Sequence[str]]) -> None:
+    """Raise `OctoberError` for the first group of prompts that is empty."""
+    for index, group in enumerate(groups):
+        if not group:
+            raise OctoberError(f"group {index} has no prompts: there is nothing to continue")
 
 
 def check_scoring(prompts: Sequence[str], continuations: Sequence[str]) -> None:

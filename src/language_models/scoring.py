@@ -25,7 +25,9 @@ class Scoring:
         done: Called with the number of sequences that have just been scored.
     """
 
-    def __init__(self, head: OutputHead, max_batch_tokens: int, done: Callable[[int], Any]) -> None:
+    def __init__(
+        self, head: OutputHead, max_batch_tokens: int, done: Callable[[int], Any] = lambda count: None
+    ) -> None:
         self._head = head
         self._max_batch_tokens = max_batch_tokens
         self._done = done

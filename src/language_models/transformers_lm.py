@@ -6,12 +6,22 @@ from typing import Any
 import torch
 
 from ..errors import OctoberError
-from .base import Completion, LanguageModel, Score, check_context, check_generation, check_scoring
+from .base import (
+    Completion,
+    LanguageModel,
+    Rescored,
+    Score,
+    check_context,
+    check_generation,
+    check_groups,
+    check_scoring,
+)
 from .batching import length_sorted_batches, progress_bar
 from .decoding import Decoding
 from .generation import GenerationRules, Request, end_token_ids
 from .output_head import OutputHead
 from .prefix_cache import EMPTY_PREFIX, PrefixCache, encode_prefix, shared_prefix
+from .rescoring import decode_and_rescore
 from .sampling import row_generators
 from .scoring import Scoring
 from .tokens import PromptTokenizer
@@ -62,22 +72,42 @@ class TransformersLM(LanguageModel):
     ) -> list[Completion]:
         """Continue each prompt; see `LanguageModel.generate`."""
         check_generation(prompts, max_new_tokens, stop, temperature, top_p)
-        encoded = self._prompts.encode(prompts)
-        check_context(
-            [len(ids) + max_new_tokens for ids in encoded], self._context, "prompt", f" with {max_new_tokens} new"
-        )
-        prefix = self._encoded_prefix(encoded, [len(ids) - 1 for ids in encoded])
-        generators = row_generators(prompts, seed)
-        requests = [Request(ids, generator) for ids, generator in zip(encoded, generators, strict=True)]
-        ends = end_token_ids(self.model)
-        rules = GenerationRules(self.tokenizer, ends, stop, max_new_tokens, temperature, top_p)
+        rules = self._rules(stop, max_new_tokens, temperature, top_p)
+        requests, prefix = self._requests(prompts, max_new_tokens, seed)
         decoding = Decoding(self.model, rules)
-        fed = [len(ids) - prefix.length for ids in encoded]
+        fed = [len(request.prompt_ids) - prefix.length for request in requests]
         batches = length_sorted_batches(fed, self.max_batch_tokens, lambda own: prefix.length + own + max_new_tokens)
         with progress_bar(len(prompts), "generating") as bar:
             for batch in batches:
                 decoding.run([requests[index] for index in batch], prefix, bar)
         return [rules.completion(request) for request in requests]
+
+    @torch.inference_mode()
+    def generate_and_rescore(
+        self, groups: Sequence[Sequence[str]], *, max_new_tokens: int, stop: Sequence[str] = ()
+    ) -> list[Rescored]:
+        """Continue all prompts and score each continuation in its group; see `LanguageModel.generate_and_rescore`.
+
+        All prompts of a group are read once, in one batch.
+        """
+        check_groups(groups)
+        prompts = [prompt for group in groups for prompt in group]
+        check_generation(prompts, max_new_tokens, stop, 0.0, 1.0)
+        rules = self._rules(stop, max_new_tokens, 0.0, 1.0)
+        requests, prefix = self._requests(prompts, max_new_tokens, 0)
+        rest = iter(requests)
+        grouped = [[next(rest) for _ in group] for group in groups]
+        fed = [len(row) * max(len(request.prompt_ids) - prefix.length for request in row) for row in grouped]
+        largest = max(map(len, groups), default=0) * (prefix.length + max_new_tokens)
+        found: dict[int, Rescored] = {}
+        with progress_bar(len(prompts), "generating") as bar:
+            scoring, decoding = Scoring(self._head, self.max_batch_tokens), Decoding(self.model, rules)
+            for batch in length_sorted_batches(fed, self.max_batch_tokens, lambda own: own + largest):
+                scored = decode_and_rescore([grouped[index] for index in batch], prefix, decoding, scoring, bar)
+                for index, (candidates, written, values) in zip(batch, scored, strict=True):
+                    completions = tuple(rules.completion(request) for request in candidates)
+                    found[index] = Rescored(completions, tuple(written), tuple(map(tuple, values)))
+        return [found[index] for index in range(len(groups))]
 
     @torch.inference_mode()
     def score(self, prompts: Sequence[str], continuations: Sequence[str]) -> list[Score]:
@@ -94,6 +124,17 @@ class TransformersLM(LanguageModel):
             scores.append(Score(tokens, tuple(ids[start:]), *zip(*pairs_of_row, strict=True)))
         return scores
 
-    def _encoded_prefix(self, encoded: list[list[int]], limits: list[int]) -> PrefixCache:
-        token_ids = shared_prefix(encoded, limits)
-        return encode_prefix(self._head.backbone, token_ids) if token_ids else EMPTY_PREFIX
+    def _rules(self, stop: Sequence[str], max_new_tokens: int, temperature: float, top_p: float) -> GenerationRules:
+        ends = end_token_ids(self.model)
+        return GenerationRules(self.tokenizer, ends, stop, max_new_tokens, temperature, top_p)
+
+    def _requests(self, prompts: Sequence[str], max_new_tokens: int, seed: int) -> tuple[list[Request], PrefixCache]:
+        """Return the prompts as requests, and what all of them begin with, read."""
+        encoded = self._prompts.encode(prompts)
+        check_context(
+            [len(ids) + max_new_tokens for ids in encoded], self._context, "prompt", f" with {max_new_tokens} new"
+        )
+        token_ids = shared_prefix(encoded, [len(ids) - 1 for ids in encoded])
+        prefix = encode_prefix(self._head.backbone, token_ids) if token_ids else EMPTY_PREFIX
+        generators = row_generators(prompts, seed)
+        return [Request(ids, generator) for ids, generator in zip(encoded, generators, strict=True)], prefix
