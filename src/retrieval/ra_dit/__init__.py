@@ -5,16 +5,43 @@ from typing import TYPE_CHECKING
 from ...lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from .augmentation import Augmented, Instance, retrieved_examples
+    from .chunk_scores import ChunkScore, ChunkScorer
+    from .instructions import MixtureHandle, mixed, quotas
+    from .lm_training import (
+        FEW_SHOT_SETTINGS,
+        LanguageModelSettings,
+        TrainedLanguageModel,
+        Validated,
+        train_language_model,
+        training_example,
+        training_rows,
+    )
     from .lsr import divergence, entropy, log_distribution, lsr_loss, lsr_scores
+    from .mixture import Ensemble, Mixed, Reading, mixed_log_probabilities
     from .prompts import Demonstration, Example, answer_text, few_shot_head, few_shot_prompt, with_background
+    from .question_instructions import QuestionMixture
     from .templates import PLAIN, UNANSWERABLE, Markers, families, random_markers, rendered
 
 __all__ = [
+    "FEW_SHOT_SETTINGS",
     "PLAIN",
     "UNANSWERABLE",
+    "Augmented",
+    "ChunkScore",
+    "ChunkScorer",
     "Demonstration",
+    "Ensemble",
     "Example",
+    "Instance",
+    "LanguageModelSettings",
     "Markers",
+    "Mixed",
+    "MixtureHandle",
+    "QuestionMixture",
+    "Reading",
+    "TrainedLanguageModel",
+    "Validated",
     "answer_text",
     "divergence",
     "entropy",
@@ -24,17 +51,37 @@ __all__ = [
     "log_distribution",
     "lsr_loss",
     "lsr_scores",
+    "mixed",
+    "mixed_log_probabilities",
+    "quotas",
     "random_markers",
     "rendered",
+    "retrieved_examples",
+    "train_language_model",
+    "training_example",
+    "training_rows",
     "with_background",
 ]
 
 _HOMES = {
+    "Augmented": "augmentation",
+    "ChunkScore": "chunk_scores",
+    "ChunkScorer": "chunk_scores",
     "Demonstration": "prompts",
+    "Ensemble": "mixture",
     "Example": "prompts",
+    "FEW_SHOT_SETTINGS": "lm_training",
+    "Instance": "augmentation",
+    "LanguageModelSettings": "lm_training",
     "Markers": "templates",
+    "Mixed": "mixture",
+    "MixtureHandle": "instructions",
     "PLAIN": "templates",
+    "QuestionMixture": "question_instructions",
+    "Reading": "mixture",
+    "TrainedLanguageModel": "lm_training",
     "UNANSWERABLE": "templates",
+    "Validated": "lm_training",
     "answer_text": "prompts",
     "divergence": "lsr",
     "entropy": "lsr",
@@ -44,8 +91,15 @@ _HOMES = {
     "log_distribution": "lsr",
     "lsr_loss": "lsr",
     "lsr_scores": "lsr",
+    "mixed": "instructions",
+    "mixed_log_probabilities": "mixture",
+    "quotas": "instructions",
     "random_markers": "templates",
     "rendered": "templates",
+    "retrieved_examples": "augmentation",
+    "train_language_model": "lm_training",
+    "training_example": "lm_training",
+    "training_rows": "lm_training",
     "with_background": "prompts",
 }
 
