@@ -4,9 +4,9 @@
     p_R(c | x)      = the same with the retriever's scores in place of s, C' its top k
     L               = E_x KL( p_R || p_LSR )                                                             Eq. 5
 
-The score s_c of a chunk is a choice. `probability` is what the paper prints, p_LM(y | c o x). For a long answer it is so
-close to 0 that exp(p / tau) is 1 for all chunks and p_LSR uniform: nothing is learned. `mean_log_probability` (Atlas)
-and `sum_log_probability` tell chunks apart at any length; the entropy of p_LSR shows which is the case.
+The score s_c of a chunk is a choice. `probability` is what the paper prints, p_LM(y | c o x). For a long answer it is
+so close to 0 that exp(p / tau) is 1 for all chunks and p_LSR uniform: nothing is learned. `mean_log_probability`
+(Atlas) and `sum_log_probability` tell chunks apart at any length; the entropy of p_LSR shows which is the case.
 
 REPLUG and Atlas minimise KL( p_LSR || p_R ), the other direction. All is computed from logarithms; a chunk with the
 score -inf fills up a row that has fewer than k, and counts for nothing.

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
         CandidateScorer,
         ContinuationLikelihood,
         ScoringRequest,
-        log_likelihoods,
     )
     from .candidates import EMPTY, Candidate, sentence_candidates, titled
     from .chunks import in_chunks
@@ -148,7 +147,6 @@ __all__ = [
     "linked_groups",
     "listwise_columns",
     "listwise_loss",
-    "log_likelihoods",
     "num_tokens",
     "random_ranks",
     "read_prompts",
@@ -237,7 +235,6 @@ _HOMES = {
     "linked_groups": "contrastive",
     "listwise_columns": "contrastive",
     "listwise_loss": "contrastive",
-    "log_likelihoods": "candidate_scores",
     "num_tokens": "compressor",
     "random_ranks": "baselines",
     "read_prompts": "teachers",

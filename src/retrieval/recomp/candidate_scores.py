@@ -17,6 +17,7 @@ from ...errors import OctoberError
 from ...evaluation import answer_from, exact_match
 from ...files import content_hash
 from ...language_models import LanguageModel
+from ...language_models.pair_scores import log_likelihoods
 from .prompts import QuestionPrompt
 
 Value = TypeVar("Value")
@@ -148,16 +149,6 @@ class ContinuationLikelihood:
     def fingerprint(self) -> str:
         """Return what decides the scores, hashed."""
         return content_hash(self._named)
-
-
-def log_likelihoods(model: LanguageModel, pairs: Sequence[tuple[str, str]]) -> list[float]:
-    """Return log p(continuation | prompt) (nats) of (prompt, continuation) pairs, equal ones computed once."""
-    distinct = list(dict.fromkeys(pairs))
-    if not distinct:
-        return []
-    scores = model.score([prompt for prompt, _ in distinct], [continuation for _, continuation in distinct])
-    totals = {pair: score.total for pair, score in zip(distinct, scores, strict=True)}
-    return [totals[pair] for pair in pairs]
 
 
 def _rows(values: Sequence[Value], requests: Sequence[ScoringRequest]) -> list[list[Value]]:
