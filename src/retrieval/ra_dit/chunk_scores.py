@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tqdm.auto import tqdm
 
@@ -62,7 +62,12 @@ class ChunkScorer:
         with self._open() as file:
             found = _kept(file, asked)
             missing = sorted(set(asked) - found.keys())
-            shown = {"desc": "scoring chunks", "unit": "pair", "delay": _SECONDS_UNTIL_PROGRESS, "leave": False}
+            shown: dict[str, Any] = {
+                "desc": "scoring chunks",
+                "unit": "pair",
+                "delay": _SECONDS_UNTIL_PROGRESS,
+                "leave": False,
+            }
             with tqdm(total=len(missing), **shown) as bar:
                 for first in range(0, len(missing), _PIECE):
                     piece = missing[first : first + _PIECE]
