@@ -20,6 +20,7 @@ WINDOW, WINDOW_LENGTH = 2048, 32768
 TRAFFIC_LENGTH, BALANCE_LENGTH = 8192, 16384
 TOKENS_A_PROCESS = 4096  # where memory is measured
 RING_SIZES = (1, 2, 4, 8)
+MEMORY_SIZES = (*RING_SIZES, 16)
 ERROR_LENGTH, ERROR_SEEDS = 2048, (0, 1, 2)
 
 
@@ -97,7 +98,7 @@ def memory_cases(divisor: int) -> list[Measured]:
     """Return peaks of live tensor bytes against the formula, and the peak's growth with the number of processes."""
     tokens, cases = TOKENS_A_PROCESS // divisor, []
     peaks: dict[str, list[int]] = {"forward": [], "backward": []}
-    for size in RING_SIZES:
+    for size in MEMORY_SIZES:
         with Processes(size) as pool:
             found = pool.run(attention_memory, tokens * size, SMALL_HEADS, "float32", "zigzag")
         for way, largest in peaks.items():
@@ -113,16 +114,17 @@ def memory_cases(divisor: int) -> list[Measured]:
                     peer_settings=settings,
                 )
             )
-    for way, (_, two, four, eight) in peaks.items():
-        for size, peak, bar, why in (
-            (4, four, "<=1.01", "constant, though the sequence has doubled"),
-            (2, two, "<=1.1", "of two, one needs half of the other's keys only, and the rest stays at home"),
+    for way, (_, two, four, eight, sixteen) in peaks.items():
+        for more, larger, fewer, smaller, bar, why in (
+            (16, sixteen, 8, eight, "<=1.01", "constant, though the sequence has doubled"),
+            (8, eight, 4, four, "<=1.1", "one in four pieces is half as long: the first rank's last keys stay home"),
+            (8, eight, 2, two, "<=1.1", "of two, one needs half of the other's keys only, and the rest stays at home"),
         ):
             cases.append(
                 Measured(
-                    name=f"peak live tensor bytes, {way}, {tokens:,} tokens a process: 8 processes against {size}",
-                    ours=eight,
-                    peer=peak,
+                    name=f"peak live tensor bytes, {way}, {tokens:,} tokens a process: {more} against {fewer} processes",
+                    ours=larger,
+                    peer=smaller,
                     unit="B",
                     bar=bar,
                     peer_settings=why,
