@@ -7,7 +7,9 @@ from ...lazy import lazy_exports
 if TYPE_CHECKING:
     from .augmentation import Augmented, Instance, retrieved_examples
     from .chunk_scores import ChunkScore, ChunkScorer
-    from .instructions import MixtureHandle, mixed, quotas
+    from .hub_mixture import HubMixture
+    from .instruction_sets import INSTRUCTION_SETS, LANGUAGE_MODEL_SETS, RETRIEVER_SETS, InstructionSet
+    from .instructions import MixtureHandle, mixed_instructions, quotas
     from .lm_training import (
         FEW_SHOT_SETTINGS,
         LanguageModelSettings,
@@ -25,7 +27,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FEW_SHOT_SETTINGS",
+    "INSTRUCTION_SETS",
+    "LANGUAGE_MODEL_SETS",
     "PLAIN",
+    "RETRIEVER_SETS",
     "UNANSWERABLE",
     "Augmented",
     "ChunkScore",
@@ -33,7 +38,9 @@ __all__ = [
     "Demonstration",
     "Ensemble",
     "Example",
+    "HubMixture",
     "Instance",
+    "InstructionSet",
     "LanguageModelSettings",
     "Markers",
     "Mixed",
@@ -51,7 +58,7 @@ __all__ = [
     "log_distribution",
     "lsr_loss",
     "lsr_scores",
-    "mixed",
+    "mixed_instructions",
     "mixed_log_probabilities",
     "quotas",
     "random_markers",
@@ -64,23 +71,28 @@ __all__ = [
 ]
 
 _HOMES = {
-    "FEW_SHOT_SETTINGS": "lm_training",
-    "PLAIN": "templates",
-    "UNANSWERABLE": "templates",
     "Augmented": "augmentation",
     "ChunkScore": "chunk_scores",
     "ChunkScorer": "chunk_scores",
     "Demonstration": "prompts",
     "Ensemble": "mixture",
     "Example": "prompts",
+    "FEW_SHOT_SETTINGS": "lm_training",
+    "HubMixture": "hub_mixture",
+    "INSTRUCTION_SETS": "instruction_sets",
     "Instance": "augmentation",
+    "InstructionSet": "instruction_sets",
+    "LANGUAGE_MODEL_SETS": "instruction_sets",
     "LanguageModelSettings": "lm_training",
     "Markers": "templates",
     "Mixed": "mixture",
     "MixtureHandle": "instructions",
+    "PLAIN": "templates",
     "QuestionMixture": "question_instructions",
+    "RETRIEVER_SETS": "instruction_sets",
     "Reading": "mixture",
     "TrainedLanguageModel": "lm_training",
+    "UNANSWERABLE": "templates",
     "Validated": "lm_training",
     "answer_text": "prompts",
     "divergence": "lsr",
@@ -91,7 +103,7 @@ _HOMES = {
     "log_distribution": "lsr",
     "lsr_loss": "lsr",
     "lsr_scores": "lsr",
-    "mixed": "instructions",
+    "mixed_instructions": "instructions",
     "mixed_log_probabilities": "mixture",
     "quotas": "instructions",
     "random_markers": "templates",

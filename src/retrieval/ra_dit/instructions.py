@@ -67,7 +67,7 @@ class MixtureHandle(ABC):
         Raises:
             OctoberError: A set cannot be read, or has too few examples for its share.
         """
-        return mixed(self.sets(), self.shares, self.cap, self.num_examples, self.seed)
+        return mixed_instructions(self.sets(), self.shares, self.cap, self.num_examples, self.seed)
 
     def fingerprint(self) -> str:
         """Return 16 digits that change with any example."""
@@ -79,7 +79,7 @@ class MixtureHandle(ABC):
         return {"name": self.name, **settings, **self.sources()}
 
 
-def mixed(
+def mixed_instructions(
     sets: Mapping[str, Sequence[Example]],
     shares: Mapping[str, float],
     cap: int = PAPER_CAP,
