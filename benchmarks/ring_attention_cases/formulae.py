@@ -96,7 +96,7 @@ def error_cases() -> list[Measured]:
 
 def memory_cases(divisor: int) -> list[Measured]:
     """Return peaks of live tensor bytes against the formula, and the peak's growth with the number of processes."""
-    tokens, cases = TOKENS_A_PROCESS // divisor, []
+    tokens, cases, of_peaks = TOKENS_A_PROCESS // divisor, [], "peak live tensor bytes,"
     peaks: dict[str, list[int]] = {"forward": [], "backward": []}
     for size in MEMORY_SIZES:
         with Processes(size) as pool:
@@ -106,7 +106,7 @@ def memory_cases(divisor: int) -> list[Measured]:
             settings = f"six blocks forward, twelve backward; anonymous memory grew by {found[0][way + ' growth']} B"
             cases.append(
                 Measured(
-                    name=f"peak live tensor bytes, {way}, {tokens:,} tokens on each of {size}: against the formula",
+                    name=f"{of_peaks} {way}, {tokens:,} tokens on each of {size}: against the formula",
                     ours=largest[-1],
                     peer=4 * formula_elements(tokens, way),
                     unit="B",
@@ -122,7 +122,7 @@ def memory_cases(divisor: int) -> list[Measured]:
         ):
             cases.append(
                 Measured(
-                    name=f"peak live tensor bytes, {way}, {tokens:,} tokens a process: {more} against {fewer} processes",
+                    name=f"{of_peaks} {way}, {tokens:,} tokens a process: {more} processes against {fewer}",
                     ours=larger,
                     peer=smaller,
                     unit="B",
