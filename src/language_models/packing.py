@@ -16,6 +16,7 @@ cache; with either it lets the examples see each other and says nothing. So a ba
 forbids the cache, and `check_isolation` compares a model's logits once before it is trained this way.
 """
 
+import os
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 from typing import Any
@@ -84,20 +85,21 @@ def check_isolation(model: Any, rows_at_once: int = 1) -> None:
     """Check that a model keeps the examples of a packed row apart: its logits are those of each example alone.
 
     Args:
-        model: A causal model of transformers; one without weights yet (on the meta device) is not checked.
+        model: A causal model of transformers, in float32. Of the processes of a machine the first one checks: the
+            others may have no weights yet.
         rows_at_once: In a batch; flash attention, for one, finds the blocks of a single row only.
 
     Raises:
         OctoberError: It lets them see each other.
     """
-    if any(weight.is_meta for weight in model.parameters()):
+    if os.environ.get("LOCAL_RANK", "0") != "0":
         return
     highest = model.get_input_embeddings().weight.shape[0] - 1
     tokens = [[min(token, highest) for token in some] for some in ([5, 9, 7], [8, 6, 4, 3])]
     examples = [TrainingExample(ids, ids) for ids in tokens]
     together = _logits(model, [examples] * rows_at_once)
     alone = torch.cat([_logits(model, [[example]]) for example in examples], dim=1)
-    if not torch.allclose(together, alone, rtol=2e-2, atol=2e-2 * float(alone.std())):
+    if not torch.allclose(together, alone, rtol=1e-3, atol=1e-3 * float(alone.std())):
         raise OctoberError(
             f"{type(model).__name__} lets the examples of a packed row see each other, {rows_at_once} rows at once: "
             "choose another attention implementation, or another model"

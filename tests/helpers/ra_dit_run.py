@@ -1,6 +1,12 @@
-"""A small fine-tuning of the language model, also as a process that is killed: `ra_dit_run.py FOLDER STEP`."""
+"""A small fine-tuning of the language model, also as a process that is killed: `ra_dit_run.py FOLDER STEP`.
 
+Started by torchrun without a step it runs to its end; the first process writes the losses beside the model.
+"""
+
+import json
+import os
 import sys
+from pathlib import Path
 
 import torch
 from instruct_run import kill_at
@@ -14,7 +20,7 @@ SETTINGS = LanguageModelSettings(
     warmup_steps=1,
     max_steps=6,
     batch_size=2,
-    max_tokens=96,
+    max_tokens=120,
     checkpoint_every=2,
     lora_rank=3,
     seed=4,
@@ -45,5 +51,9 @@ def train(folder, **more):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    kill_at(int(sys.argv[2]))
-    train(sys.argv[1])
+    if len(sys.argv) > 2:
+        kill_at(int(sys.argv[2]))
+    trained = train(sys.argv[1])
+    if os.environ.get("RANK") == "0":
+        numbers = {"losses": trained.losses, "validated": trained.validated}
+        (Path(sys.argv[1]) / "numbers.json").write_text(json.dumps(numbers))

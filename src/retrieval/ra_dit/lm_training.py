@@ -152,8 +152,8 @@ def train_language_model(
     rows, num_skipped = training_rows(tokenizer, instances, settings)
     validation_rows = training_rows(tokenizer, validation, settings)[0] if validation else []
     claim_folder(Path(folder), asdict(settings), [_digest(rows), _digest(validation_rows), score is not None])
-    check_isolation(model, settings.rows_at_once)
     learner = with_lora(copy.deepcopy(model).float(), settings.lora_rank, settings.seed)
+    check_isolation(learner.eval(), settings.rows_at_once)
     trainer = answer_trainer(
         learner,
         tokenizer,

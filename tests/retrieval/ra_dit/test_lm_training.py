@@ -3,6 +3,7 @@ import math
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,39 @@ def test_a_killed_run_goes_on_to_the_same_losses(uninterrupted, tmp_path):
     assert resumed.validated == uninterrupted.validated
     weights, expected = resumed.model.state_dict(), uninterrupted.model.state_dict()
     assert all(torch.equal(weights[name], weight) for name, weight in expected.items())
+
+
+def test_two_processes_take_the_steps_of_one(uninterrupted, tmp_path):
+    """Over gloo: the same rows in the same steps, a learned token counting as much in whichever process it is."""
+    script = Path(__file__).parent.parent.parent / "helpers/ra_dit_run.py"
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
+    done = subprocess.run([*command, str(tmp_path)], capture_output=True, timeout=300)
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
+    found = json.loads((tmp_path / "numbers.json").read_text())
+    assert found["losses"] == pytest.approx(uninterrupted.losses, rel=1e-4)
+    assert [each[1] for each in found["validated"]] == pytest.approx(
+        [each.loss for each in uninterrupted.validated], rel=1e-4
+    )
+    assert (tmp_path / "model/adapter_model.safetensors").exists()
+
+
+def test_accelerate_takes_the_paper_s_sharding(monkeypatch):
+    """As `accelerate launch --config_file` reads it: of Llama's layers, over the paper's 64 devices."""
+    from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+    from accelerate.utils.launch import prepare_multi_gpu_env
+
+    path = files("october.experiments.ra_dit") / "accelerate_llama_65b.yaml"
+    arguments = launch_command_parser().parse_args(
+        ["--config_file", str(path), "--main_process_ip", "host", "script.py"]
+    )
+    arguments, defaults, _ = _validate_launch_command(arguments)
+    assert arguments.use_fsdp
+    assert (defaults.num_machines, arguments.num_processes, arguments.mixed_precision) == (8, 64, "bf16")
+    monkeypatch.setattr("os.environ", {})
+    environment = prepare_multi_gpu_env(arguments)
+    assert environment["ACCELERATE_USE_FSDP"] == "true"
+    assert environment["FSDP_TRANSFORMER_CLS_TO_WRAP"] == "LlamaDecoderLayer"
+    assert environment["FSDP_STATE_DICT_TYPE"] == "FULL_STATE_DICT"  # no other is saved as a model
 
 
 def test_the_losses_are_those_of_a_plain_loop(tmp_path):
