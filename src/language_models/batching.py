@@ -10,7 +10,11 @@ CACHED_PER_FED = 8  # a token that only lies in the cache is counted as an eight
 
 
 def length_sorted_batches(
-    lengths: Sequence[int], max_batch_tokens: int, cached_tokens: Callable[[int], int] = lambda fed: 0
+    lengths: Sequence[int],
+    max_batch_tokens: int,
+    cached_tokens: Callable[[int], int] = lambda fed: 0,
+    *,
+    tight: bool = False,
 ) -> Iterator[list[int]]:
     """Yield the indices of the rows of each batch, longest rows first.
 
@@ -19,12 +23,16 @@ def length_sorted_batches(
         max_batch_tokens: Bound on a batch's fed tokens, padding included; eight times as many may lie in its cache.
             A single row may be longer.
         cached_tokens: From the longest row's fed tokens to the tokens in the cache for each row.
+        tight: Where a row is shorter than the longest by over an eighth, begin a new batch if this one is an eighth
+            full: less padding, for a single pass, which gains nothing from ever more rows.
     """
     batch: list[int] = []
     for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
         fed = lengths[batch[0]] if batch else lengths[index]
         rows = len(batch) + 1
-        if batch and (rows * fed > max_batch_tokens or rows * cached_tokens(fed) > CACHED_PER_FED * max_batch_tokens):
+        full = rows * fed > max_batch_tokens or rows * cached_tokens(fed) > CACHED_PER_FED * max_batch_tokens
+        padded = tight and 8 * len(batch) * fed >= max_batch_tokens and 8 * lengths[index] < 7 * fed
+        if batch and (full or padded):
             yield batch
             batch = []
         batch.append(index)

@@ -42,7 +42,7 @@ class Scoring:
         several = [group for group in groups if len(group.members) > 1]
         found = self._behind_prefix(prefix, sequences, starts, alone)
         own = [group.length - prefix.length for group in several]
-        for batch in length_sorted_batches(own, self._max_batch_tokens, lambda fed: prefix.length + fed):
+        for batch in length_sorted_batches(own, self._max_batch_tokens, lambda fed: prefix.length + fed, tight=True):
             found |= self._in_groups(prefix, sequences, starts, [several[index] for index in batch])
         return [found[index] for index in range(len(sequences))]
 
@@ -52,8 +52,9 @@ class Scoring:
         """Return the same for sequences whose first tokens have been read: those of row `rows[i]` of the states."""
         rests = [(row, ids[states.lengths[row] : -1]) for row, ids in zip(rows, sequences, strict=True)]
         fed = [len(ids) for _, ids in rests]
+        longest = max(states.lengths)
         found: dict[int, TokenPairs] = {}
-        for batch in length_sorted_batches(fed, self._max_batch_tokens, lambda own: max(states.lengths) + own):
+        for batch in length_sorted_batches(fed, self._max_batch_tokens, lambda own: longest + own, tight=True):
             inputs = states.followed_by([rests[index] for index in batch], self._head.backbone.device)
             skipped = [states.lengths[rows[index]] for index in batch]
             found |= self._scored(inputs, batch, sequences, starts, skipped)
@@ -65,7 +66,7 @@ class Scoring:
         found: dict[int, TokenPairs] = {}
         rests = [sequences[index][prefix.length : -1] for index in chosen]
         cache = {"past_key_values": prefix.read_only(), "use_cache": True} if prefix.length else {"use_cache": False}
-        for batch in length_sorted_batches([len(rest) for rest in rests], self._max_batch_tokens):
+        for batch in length_sorted_batches([len(rest) for rest in rests], self._max_batch_tokens, tight=True):
             longest = max(len(rests[place]) for place in batch)
             padded = [rests[place] + [0] * (longest - len(rests[place])) for place in batch]
             inputs = {"input_ids": torch.tensor(padded, device=self._head.backbone.device), **cache}

@@ -23,6 +23,18 @@ def test_every_row_is_in_one_batch_under_the_bounds(lengths: list[int], bound: i
 
 
 @settings(deadline=None, max_examples=100)
+@given(lengths=st.lists(st.integers(0, 60), max_size=60), bound=st.integers(1, 800))
+def test_tight_batches_pad_little_once_they_are_an_eighth_full(lengths: list[int], bound: int) -> None:
+    batches = list(length_sorted_batches(lengths, bound, tight=True))
+    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
+    for batch in batches:
+        fed = lengths[batch[0]]
+        assert len(batch) == 1 or len(batch) * fed <= bound
+        shorter = [place for place, index in enumerate(batch) if 8 * lengths[index] < 7 * fed]
+        assert all(8 * place * fed < bound for place in shorter)
+
+
+@settings(deadline=None, max_examples=100)
 @given(
     head=st.lists(st.integers(0, 2), max_size=80),
     tails=st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=4), min_size=1, max_size=12),
