@@ -1,0 +1,124 @@
+"""What a model answers behind passages, read once: weights and the number of passages can be chosen afterwards.
+
+    log p(y | x) = logsumexp_c [ log p_LM(y | c o x) + log p_R(c | x) ]                                     Eq. 2
+
+Of every prompt it is kept what was written, and how likely everything is that was written for the question. So one
+reading of ten passages holds that of any fewer, and the answers by any weights. Readings are kept by content in the
+data folder's `readings`, whatever table asks.
+"""
+
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from scipy.special import log_softmax, logsumexp
+
+from october.experiments.ra_dit._bench import Asked
+from october.files import content_hash, data_home, write_whole
+from october.language_models import LanguageModel, ModelHandle, ServedHandle, TransformersLM
+from october.language_models.answer_training import trained_model
+from october.retrieval.ra_dit import Ensemble, Mixed, Reading
+
+LanguageModelHandle = ModelHandle | ServedHandle
+Strategy = Literal[
+    "mixture", "concatenation", "no_retrieval"
+]  # of reading; what follows from the first is chosen later
+Read = dict[str, list[Any]]  # answer, candidates, written, by_prompt, scores: one of each for every question
+
+
+class Reader:
+    """A language model that answers: as it is, or as it was tuned.
+
+    Args:
+        handle: The model.
+        max_answer_tokens: Of an answer.
+        folder: Of what tuning left of a local model; None is the model as it is.
+    """
+
+    def __init__(self, handle: LanguageModelHandle, max_answer_tokens: int, folder: Path | None = None) -> None:
+        self.handle = handle
+        self.max_answer_tokens = max_answer_tokens
+        self.folder = folder
+
+    @cached_property
+    def model(self) -> LanguageModel:
+        """The model itself, loaded when it is first asked."""
+        if self.folder is None or not isinstance(self.handle, ModelHandle):
+            return self.handle.language_model()
+        network, tokenizer = self.handle.load()
+        tuned = trained_model(network, self.folder)
+        return TransformersLM(tuned, tokenizer, max_batch_tokens=self.handle.max_batch_tokens)
+
+    def fingerprint(self) -> str:
+        """Return what identifies the model: tuned ones stand in a folder that is named by what decided them."""
+        return content_hash([self.handle.fingerprint(), self.folder and self.folder.parent.name])
+
+    def read(self, asked: Asked, strategy: Strategy = "mixture", head: str = "") -> Read:
+        """Return what the model answers; from the data folder if it was asked the same before.
+
+        Args:
+            asked: Questions with their passages.
+            strategy: Each passage in a prompt of its own, all in one, or none.
+            head: What stands in front of every prompt.
+        """
+        readings = asked.readings()
+        what = [self.fingerprint(), self.max_answer_tokens, strategy, head, _content(readings)]
+        path = data_home() / "readings" / f"{content_hash(what)}.json"
+        if not path.exists():
+            ensemble = Ensemble(self.model, strategy, head=head)
+            write_whole(path, json.dumps(_kept(self._answers(ensemble, readings), readings)))
+        return json.loads(path.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+
+    def _answers(self, ensemble: Ensemble, readings: Sequence[Reading]) -> list[Mixed]:
+        options = [reading.example.options for reading in readings if not isinstance(reading.example, str)]
+        if all(options):
+            return ensemble.choices(readings, options)
+        return ensemble.answers(readings, max_new_tokens=self.max_answer_tokens)
+
+
+def answers(read: Read, temperature: float | None = 1.0, num_passages: int | None = None) -> list[str]:
+    """Return what is likeliest under the mixture (Eq. 2) of the first passages' prompts.
+
+    Args:
+        read: What was read of each passage by itself.
+        temperature: Of the retriever's scores; None gives all passages one weight, as REPLUG's released code does.
+        num_passages: The best so many; None takes all that were read.
+    """
+    columns = ("candidates", "written", "by_prompt", "scores", "chosen_from_options")
+    return [_answer(*row, temperature, num_passages) for row in zip(*(read[name] for name in columns), strict=True)]
+
+
+def _answer(
+    candidates: list[str],
+    written: list[str],
+    by_prompt: list[list[float]],
+    scores: list[float],
+    from_options: bool,
+    temperature: float | None,
+    num_passages: int | None,
+) -> str:
+    count = min(num_passages or len(by_prompt), len(by_prompt))
+    weights = np.array(scores[:count] or [0.0])
+    log_weights = log_softmax(weights / temperature if temperature else 0 * weights)
+    mixed = logsumexp(np.array(by_prompt[:count]) + log_weights[:, None], axis=0)
+    there = [place for place, text in enumerate(candidates) if from_options or text in written[:count]]
+    return candidates[max(there, key=mixed.__getitem__)]
+
+
+def _kept(mixed: Sequence[Mixed], readings: Sequence[Reading]) -> Read:
+    """Return it as JSON can hold it."""
+    return {
+        "candidates": [list(each.candidates) for each in mixed],
+        "written": [list(each.written) for each in mixed],
+        "by_prompt": [[list(row) for row in each.by_prompt] for each in mixed],
+        "scores": [list(reading.scores) for reading in readings],
+        "chosen_from_options": [bool(getattr(reading.example, "options", ())) for reading in readings],
+    }
+
+
+def _content(readings: Sequence[Reading]) -> list[Any]:
+    examples = [(getattr(each.example, "instruction", ""), getattr(each.example, "options", ())) for each in readings]
+    return [[*example, each.passages, each.scores] for example, each in zip(examples, readings, strict=True)]

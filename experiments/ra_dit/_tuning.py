@@ -1,0 +1,87 @@
+"""Both steps of tuning, by content: the same model on the same examples is never tuned twice, whatever table asks."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from october.errors import OctoberError
+from october.experiments.ra_dit._bench import Bench
+from october.language_models import ModelHandle
+from october.language_models.training_runs import Kept, trained_once
+from october.retrieval.ra_dit import (
+    Example,
+    Instance,
+    LanguageModelSettings,
+    MixtureHandle,
+    retrieved_examples,
+    train_language_model,
+)
+
+LANGUAGE_MODEL = "RA-DIT language model"  # what `trained_once` keeps it as
+
+
+@dataclass(frozen=True)
+class LanguageModelTuning:
+    """How the language model learns to read (LM-ft).
+
+    Attributes:
+        num_passages: Of each example, each of which makes an example of its own (3 in the paper); 0 tunes without any.
+        num_validation: Examples, the last of the mixture, by whose loss the checkpoint is chosen; 0 takes the last one.
+        settings: Of the training itself.
+    """
+
+    num_passages: int
+    num_validation: int
+    settings: LanguageModelSettings
+
+    def __post_init__(self) -> None:
+        for name in ("num_passages", "num_validation"):
+            if getattr(self, name) < 0:
+                raise OctoberError(f"language_model_tuning.{name}={getattr(self, name)}: must not be below 0")
+
+
+def tuned_language_model(model: ModelHandle, mixture: MixtureHandle, bench: Bench, tuning: LanguageModelTuning) -> Kept:
+    """Return the language model (or its adapters) that was tuned on a mixture; from the data folder if it is there.
+
+    `about` holds `examples`, `instances`, `without` (searched for, nothing found), `skipped`, `losses` (of each step)
+    and `validated` ((step, loss)).
+
+    Args:
+        model: What tuning begins with.
+        mixture: The examples.
+        bench: Its untuned retriever finds the passages.
+        tuning: How.
+
+    Raises:
+        OctoberError: As `train_language_model`; or validation takes all examples.
+    """
+
+    def train(scratch: Path) -> tuple[Path, dict[str, Any]]:
+        examples = mixture.load()
+        num_training = len(examples) - tuning.num_validation
+        if num_training < 1:
+            raise OctoberError(f"num_validation={tuning.num_validation}: the mixture has {len(examples)} examples")
+        learned = instances_of(examples[:num_training], bench, tuning.num_passages)
+        checked = instances_of(examples[num_training:], bench, tuning.num_passages)
+        network, tokenizer = replace(model, dtype="float32").load()
+        result = train_language_model(network, tokenizer, learned, scratch, tuning.settings, validation=checked)
+        return result.folder, {
+            "model": model.name,
+            "examples": num_training,
+            "instances": len(learned),
+            "skipped": result.num_skipped,
+            "losses": result.losses,
+            "validated": [(each.step, each.loss) for each in result.validated],
+        }
+
+    retrieval = bench.retrieval
+    search = [bench.corpus.fingerprint(), bench.encoder.fingerprint(), retrieval.words, retrieval.index]
+    return trained_once(LANGUAGE_MODEL, [model.fingerprint(), mixture.fingerprint(), asdict(tuning), search], train)
+
+
+def instances_of(examples: Sequence[Example], bench: Bench, num_passages: int) -> list[Instance]:
+    """Return examples with passages as they are learned; without any for 0."""
+    if not num_passages:
+        return [Instance(example) for example in examples]
+    return retrieved_examples(examples, bench.retriever(), num_passages).instances
