@@ -1,6 +1,6 @@
 """Log-probabilities of tokens in their sequences; what sequences begin with is read once for all that share it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
@@ -12,6 +12,7 @@ from .prefix_cache import EMPTY_PREFIX, PrefixCache, encode_prefix, shared_prefi
 from .prompt_states import PromptStates, read_prompts
 from .shared_prefixes import PrefixGroup, prefix_groups
 
+_AT_ONCE_ON_CPU = 1024  # tokens: so many keep a processor busy, and more leave its caches
 TokenPairs = list[tuple[float, bool]]  # of each token: its log-probability, and whether none is likelier
 
 
@@ -29,7 +30,9 @@ class Scoring:
         self, head: OutputHead, max_batch_tokens: int, done: Callable[[int], Any] = lambda count: None
     ) -> None:
         self._head = head
-        self._max_batch_tokens = max_batch_tokens
+        on_cpu = head.backbone.device.type == "cpu"
+        self._at_once = min(max_batch_tokens, _AT_ONCE_ON_CPU) if on_cpu else max_batch_tokens
+        self._cached_share = self._at_once / max_batch_tokens  # caches keep the bound that was asked for
         self._done = done
 
     def run(self, sequences: Sequence[list[int]], starts: Sequence[int]) -> list[TokenPairs]:
@@ -42,7 +45,7 @@ class Scoring:
         several = [group for group in groups if len(group.members) > 1]
         found = self._behind_prefix(prefix, sequences, starts, alone)
         own = [group.length - prefix.length for group in several]
-        for batch in length_sorted_batches(own, self._max_batch_tokens, lambda fed: prefix.length + fed, tight=True):
+        for batch in self._batches(own, prefix.length):
             found |= self._in_groups(prefix, sequences, starts, [several[index] for index in batch])
         return [found[index] for index in range(len(sequences))]
 
@@ -52,13 +55,18 @@ class Scoring:
         """Return the same for sequences whose first tokens have been read: those of row `rows[i]` of the states."""
         rests = [(row, ids[states.lengths[row] : -1]) for row, ids in zip(rows, sequences, strict=True)]
         fed = [len(ids) for _, ids in rests]
-        longest = max(states.lengths)
         found: dict[int, TokenPairs] = {}
-        for batch in length_sorted_batches(fed, self._max_batch_tokens, lambda own: longest + own, tight=True):
+        for batch in self._batches(fed, max(states.lengths)):
             inputs = states.followed_by([rests[index] for index in batch], self._head.backbone.device)
             skipped = [states.lengths[rows[index]] for index in batch]
             found |= self._scored(inputs, batch, sequences, starts, skipped)
         return [found[index] for index in range(len(rests))]
+
+    def _batches(self, fed: Sequence[int], cached: int) -> Iterator[list[int]]:
+        """Return batches of rows that feed so many tokens behind `cached` ones each."""
+        return length_sorted_batches(
+            fed, self._at_once, lambda own: int(self._cached_share * (cached + own)) if cached else 0, tight=True
+        )
 
     def _behind_prefix(
         self, prefix: PrefixCache, sequences: Sequence[list[int]], starts: Sequence[int], chosen: list[int]
@@ -66,7 +74,7 @@ class Scoring:
         found: dict[int, TokenPairs] = {}
         rests = [sequences[index][prefix.length : -1] for index in chosen]
         cache = {"past_key_values": prefix.read_only(), "use_cache": True} if prefix.length else {"use_cache": False}
-        for batch in length_sorted_batches([len(rest) for rest in rests], self._max_batch_tokens, tight=True):
+        for batch in self._batches([len(rest) for rest in rests], 0):
             longest = max(len(rests[place]) for place in batch)
             padded = [rests[place] + [0] * (longest - len(rests[place])) for place in batch]
             inputs = {"input_ids": torch.tensor(padded, device=self._head.backbone.device), **cache}
