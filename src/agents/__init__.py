@@ -1,0 +1,66 @@
+"""How a model acts and reasons over many calls: trajectories, tools, and agents that are stepped together.
+
+Shared by the papers on agents; it knows none of them.
+"""
+
+from typing import TYPE_CHECKING
+
+from ..lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from .react_format import Reply, parse_reply, parse_trajectory, render_action, render_step, render_trajectory
+    from .trajectory import (
+        METHODS,
+        Action,
+        BadLine,
+        Cost,
+        Method,
+        ReadTrajectories,
+        Step,
+        Trajectory,
+        finished,
+        read_trajectories,
+        write_trajectories,
+    )
+
+__all__ = [
+    "METHODS",
+    "Action",
+    "BadLine",
+    "Cost",
+    "Method",
+    "ReadTrajectories",
+    "Reply",
+    "Step",
+    "Trajectory",
+    "finished",
+    "parse_reply",
+    "parse_trajectory",
+    "read_trajectories",
+    "render_action",
+    "render_step",
+    "render_trajectory",
+    "write_trajectories",
+]
+
+_HOMES = {
+    "METHODS": "trajectory",
+    "Action": "trajectory",
+    "BadLine": "trajectory",
+    "Cost": "trajectory",
+    "Method": "trajectory",
+    "ReadTrajectories": "trajectory",
+    "Reply": "react_format",
+    "Step": "trajectory",
+    "Trajectory": "trajectory",
+    "finished": "trajectory",
+    "parse_reply": "react_format",
+    "parse_trajectory": "react_format",
+    "read_trajectories": "trajectory",
+    "render_action": "react_format",
+    "render_step": "react_format",
+    "render_trajectory": "react_format",
+    "write_trajectories": "trajectory",
+}
+
+__getattr__ = lazy_exports(__name__, _HOMES)
