@@ -123,13 +123,19 @@ def test_models_are_checked_for_keeping_examples_apart(name, rows_at_once):
     check_isolation(language_model(name), rows_at_once)
 
 
-def test_a_model_that_lets_examples_see_each_other_is_refused():
-    model = language_model("llama")
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("added", ["attention_mask", "use_cache"])
+def test_a_model_that_lets_examples_see_each_other_is_refused(name, added):
+    """With a mask of ones, or with a cache, transformers takes a packed row for one text."""
+    model = language_model(name)
     forward = model.forward
 
-    def with_a_mask(**inputs):
-        return forward(**inputs, attention_mask=torch.ones_like(inputs["input_ids"]))
+    def seeing_all(**inputs):
+        value = {"attention_mask": torch.ones_like(inputs["input_ids"]), "use_cache": True}[added]
+        return forward(**{**inputs, added: value})
 
-    model.forward = with_a_mask
-    with pytest.raises(OctoberError, match="LlamaForCausalLM lets the examples of a packed row see each other, 2 rows"):
+    model.forward = seeing_all
+    with pytest.raises(
+        OctoberError, match="ForCausalLM lets the examples of a packed row see each other, 2 rows at once"
+    ):
         check_isolation(model, 2)

@@ -12,7 +12,9 @@ from ra_dit_run import SETTINGS, instances, train, validation
 from tiny_backbones import char_tokenizer, language_model
 
 from october.errors import OctoberError
-from october.language_models.answer_training import NOT_LEARNED, trained_model
+from october.language_models import ModelHandle
+from october.language_models.answer_training import NOT_LEARNED, TrainingExample, mean_answer_loss, trained_model
+from october.language_models.packing import packed, packed_batch
 from october.language_models.training_runs import newest_whole_checkpoint
 from october.retrieval.ra_dit import (
     FEW_SHOT_SETTINGS,
@@ -206,6 +208,21 @@ def test_the_paper_s_settings_are_the_defaults():
     few = FEW_SHOT_SETTINGS
     assert (few.learning_rate, few.final_learning_rate, few.schedule) == (1e-5, 1e-6, "linear")
     assert (few.warmup_steps, few.max_steps, few.batch_size, few.checkpoint_every) == (0, 100, 8, 50)
+
+
+@pytest.mark.gemma
+def test_gemma_scores_packed_answers_as_it_scores_each_alone():
+    """The packed loss is that of the house's scoring, which reads each prompt by itself; the end token left out."""
+    lm = ModelHandle("gemma", embedded="gemma3_270m", dtype="float32", device="cpu").language_model()
+    asked = [("Where lies Cork?", "Ireland", "Cork lies in Ireland."), ("Who wrote Hamlet?", "Shakespeare", None)]
+    some = [Instance(rendered("open_qa", question, answer), passage) for question, answer, passage in asked]
+    some.append(Instance(rendered("text", answer="The river runs through the town.")))
+    examples = [TrainingExample(*(part[:-1] for part in training_example(lm.tokenizer, each))) for each in some]
+    (row,) = packed(examples, 100)
+    loss = mean_answer_loss(lm.model, [packed_batch([row], padding_id=0)])
+    scores = lm.score([each.prompt for each in some], [each.learned for each in some])
+    values = [value for score in scores for value in score.log_probabilities]
+    assert loss == pytest.approx(-sum(values) / len(values), rel=1e-4)
 
 
 def test_long_examples_are_refused_or_left_out_and_counted_but_never_cut(tmp_path):
