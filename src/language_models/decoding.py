@@ -1,10 +1,18 @@
-"""The token loop of a batch: rows leave as they finish, the cache shrinks with them."""
+"""The token loop of a batch: rows leave as they finish, the cache shrinks with them.
+
+Prompts of one length are read together, so that little padding passes through the network; what was computed of them is
+then aligned, so that all go on together.
+"""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Float
+from torch.nn import functional
+from transformers import DynamicCache
 
+from .batching import length_sorted_batches
 from .generation import GenerationRules, Request
 from .prefix_cache import PrefixCache
 from .prompt_states import aligned_inputs
@@ -29,9 +37,10 @@ class ReadPrompts(NamedTuple):
 class Decoding:
     """Generates for batches of requests with the same settings."""
 
-    def __init__(self, model: Any, rules: GenerationRules) -> None:
+    def __init__(self, model: Any, rules: GenerationRules, max_batch_tokens: int) -> None:
         self._model = model
         self._rules = rules
+        self._max_batch_tokens = max_batch_tokens
 
     def run(self, requests: Sequence[Request], prefix: PrefixCache, bar: Any) -> None:
         """Generate until every request is finished; `bar` counts those that are."""
@@ -39,6 +48,15 @@ class Decoding:
 
     def read(self, requests: Sequence[Request], prefix: PrefixCache) -> ReadPrompts:
         """Run the model over the prompts."""
+        own = [len(request.prompt_ids) - prefix.length for request in requests]
+        batches = list(length_sorted_batches(own, self._max_batch_tokens, tight=True))
+        if len(batches) < 2:
+            return self._read(requests, prefix)
+        parts = [self._read([requests[index] for index in batch], prefix) for batch in batches]
+        order = torch.argsort(torch.tensor([index for batch in batches for index in batch]))
+        return _joined(parts, order.to(self._model.device))
+
+    def _read(self, requests: Sequence[Request], prefix: PrefixCache) -> ReadPrompts:
         inputs = aligned_inputs([request.prompt_ids for request in requests], prefix, self._model.device)
         logits = self._model(**inputs, use_cache=True, logits_to_keep=1).logits[:, -1]
         return ReadPrompts(logits, inputs["attention_mask"], inputs["position_ids"][:, -1:], inputs["past_key_values"])
@@ -67,6 +85,25 @@ class Decoding:
                 use_cache=True,
                 logits_to_keep=1,
             ).logits[:, -1]
+
+
+def _joined(parts: Sequence[ReadPrompts], order: torch.Tensor) -> ReadPrompts:
+    """Return several batches as one, their ends aligned, the rows in a new order; the first has the longest rows."""
+    width = parts[0].mask.shape[1]
+    cache = DynamicCache()
+    for index, layers in enumerate(zip(*(part.cache.layers for part in parts), strict=True)):
+        keys = torch.cat([_padded(layer.keys, width) for layer in layers])
+        values = torch.cat([_padded(layer.values, width) for layer in layers])
+        cache.update(keys[order], values[order], index)
+    mask = torch.cat([functional.pad(part.mask, (width - part.mask.shape[1], 0)) for part in parts])
+    logits, positions = (torch.cat(some)[order] for some in zip(*((p.logits, p.positions) for p in parts), strict=True))
+    return ReadPrompts(logits, mask[order], positions, cache)
+
+
+def _padded(
+    states: Float[torch.Tensor, "rows heads length width"], length: int
+) -> Float[torch.Tensor, "rows heads longest width"]:
+    return functional.pad(states, (0, 0, length - states.shape[2], 0))
 
 
 def _one_more(mask: torch.Tensor) -> torch.Tensor:

@@ -91,3 +91,17 @@ def test_bad_arguments_are_named(llama):
             model.generate_and_rescore([["a"], []], max_new_tokens=3)
     with pytest.raises(OctoberError, match=r"prompt 1 with 3 new has \d+ tokens, more than the model's context"):
         llama.generate_and_rescore([["a"], ["river " * 600]], max_new_tokens=3)
+
+
+def test_little_padding_passes_through_the_network(llama, fed_tokens):
+    """Prompts of very different lengths, in one batch of texts: read apart, continued together."""
+    prompts = [("The river is near. " * times) + "The tower" for times in (1, 8, 2, 9, 1, 8, 2, 1)]
+    lengths = [len(prompt_ids(llama, prompt)) for prompt in prompts]
+    assert max(lengths) * len(prompts) > 1.8 * sum(lengths)
+    wide = type(llama)(llama.model, llama.tokenizer, max_batch_tokens=1000)
+    shapes = fed_tokens(wide)
+    found = wide.generate(prompts, max_new_tokens=3)
+    assert sum(rows * tokens for rows, tokens in shapes if tokens > 1) < 1.3 * sum(lengths)
+    assert [shape for shape in shapes if shape[1] == 1] == [(8, 1)] * 2
+    for prompt, one in zip(prompts, found, strict=True):
+        assert list(one.token_ids) == greedy_one_at_a_time(llama, prompt, 3)
