@@ -6,12 +6,14 @@ import pytest
 
 from october import catalogue, configuration
 from october.errors import OctoberError
+from october.experiments.ra_dit import _bench, _reading
 from october.experiments.recomp import _compressors
 from october.experiments.space_time import _common
 from october.finish import finish
 from october.language_models import training_runs
 from october.reporting import Record
 from october.retrieval import retriever
+from october.retrieval.ra_dit import chunk_scores
 from october.run import Run
 from october.tracking import LocalTracker
 
@@ -22,7 +24,7 @@ OFFLINE = [name for name in NAMES if name not in PAPER]
 
 @pytest.fixture(autouse=True)
 def no_old_activations(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (_common, training_runs, _compressors, retriever):
+    for module in (_common, training_runs, _compressors, retriever, _bench, _reading, chunk_scores):
         monkeypatch.setattr(module, "data_home", lambda: tmp_path_factory.getbasetemp() / "october")
 
 

@@ -1,0 +1,79 @@
+"""Ten passages, each in a prompt of its own, against one prompt: decoding alone, and the whole call.
+
+Decoding is the token loop behind prompts that have been read: what a call for 17 new tokens takes longer than one for a
+single token. The whole call reads ten prompts, decodes from all, and scores what was written behind every one (Eq. 2);
+the peer reads the same passages in one prompt and decodes from that. Both in bfloat16 where the processor has it.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+
+from october.language_models import LanguageModel, ModelHandle
+from october.reporting.benchmarks import Case, Measured
+from october.retrieval.ra_dit import Ensemble, Mixed, Reading
+from ra_dit_cases.readings import readings, threads
+
+NUM_PASSAGES, NUM_TOKENS, REPEATS = 10, 16, 5
+NUM_QUESTIONS = 4  # one after the other
+
+
+def ensembling_cases(divisor: int) -> list[Case | Measured]:
+    """Return the cases on Gemma-3-270M."""
+    lm = ModelHandle(name="gemma3_270m", embedded="gemma3_270m").language_model()
+    asked = readings(max(1, NUM_QUESTIONS // divisor), NUM_PASSAGES)
+    return [decoding_case(lm, asked[0], "Gemma-3-270M"), whole_case(lm, asked, "Gemma-3-270M")]
+
+
+def decoding_case(lm: LanguageModel, asked: Reading, what: str) -> Measured:
+    """Return the token loop over the prompts of one question, against that over the first of them."""
+    prompts = Ensemble(lm).prompts(asked)
+    ours, peer = interleaved(lambda: decode_seconds(lm, prompts), lambda: decode_seconds(lm, prompts[:1]))
+    return Measured(
+        name=f"decode {NUM_TOKENS} tokens behind {len(prompts)} prompts that were read, {what}: against one prompt",
+        ours=ours,
+        peer=peer,
+        unit="s",
+        bar="<=2",
+        peer_settings=f"the first of the prompts; {threads()}; medians of {REPEATS}",
+    )
+
+
+def whole_case(lm: LanguageModel, asked: Sequence[Reading], what: str) -> Case:
+    """Return the whole call for each of some questions, against one prompt with all passages."""
+
+    def answered(strategy: str) -> Callable[[], list[Mixed]]:
+        ensemble = Ensemble(lm, strategy)  # type: ignore[arg-type]
+        return lambda: [ensemble.answers([one], max_new_tokens=NUM_TOKENS)[0] for one in asked]
+
+    passages = len(asked[0].passages)
+    return Case(
+        name=f"answer {len(asked)} questions from {passages} passages, mixed, {what}: against one prompt with all",
+        ours=answered("mixture"),
+        peer=answered("concatenation"),
+        bar="<=1.25",
+        check=check,
+        peer_settings=f"the same library, greedy, cached, up to {NUM_TOKENS} tokens or a new line; {threads()}",
+    )
+
+
+def decode_seconds(lm: LanguageModel, prompts: Sequence[str]) -> float:
+    """Return what the tokens behind the first take."""
+    seconds = []
+    for count in (1, 1 + NUM_TOKENS):
+        started = time.perf_counter()
+        lm.generate(prompts, max_new_tokens=count)
+        seconds.append(time.perf_counter() - started)
+    return seconds[1] - seconds[0]
+
+
+def interleaved(ours: Callable[[], float], theirs: Callable[[], float]) -> tuple[float, float]:
+    """Return the medians of what two calls return, called in turn, after one each that does not count."""
+    pairs = [(ours(), theirs()) for _ in range(1 + REPEATS)][1:]
+    return statistics.median(pair[0] for pair in pairs), statistics.median(pair[1] for pair in pairs)
+
+
+def check(ours: Sequence[Mixed], theirs: Sequence[Mixed]) -> None:
+    """Check that every passage had a prompt of its own here, and all one prompt there."""
+    for one, other in zip(ours, theirs, strict=True):
+        assert len(one.written) > 1 == len(other.written), f"{len(one.written)} prompts against {len(other.written)}"

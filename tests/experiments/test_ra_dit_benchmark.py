@@ -1,0 +1,90 @@
+"""The peers of RA-DIT's benchmark compute what ours does, and its checks see where they would not."""
+
+import numpy as np
+import pytest
+import tiny_tokenizers
+from tiny_hugging_face import tiny_model
+
+from october.language_models import TransformersLM
+from october.retrieval.ra_dit import Ensemble, Reading, rendered
+
+pytestmark = pytest.mark.usefixtures("own_home", "one_thread")
+
+READINGS = [
+    Reading(
+        rendered("open_qa", f"Which river flows through {name}?", f"river {name}"),
+        tuple(f"{name} is old. The river {part} flows there." + part * " It rains." for part in range(3)),
+        (0.5, 0.25, 0.125),
+    )
+    for name in ("Rome", "Oslo")
+]
+
+
+@pytest.fixture(autouse=True)
+def benchmarks(root, monkeypatch):
+    monkeypatch.syspath_prepend(root / "benchmarks")
+
+
+@pytest.fixture(scope="module")
+def tiny_lm():
+    tokenizer = tiny_tokenizers.sentencepiece_like()
+    model = tiny_model(
+        "gemma3", "sdpa", vocab_size=len(tokenizer), bos_token_id=2, eos_token_id=1, max_position_embeddings=2048
+    )
+    return TransformersLM(model, tokenizer)
+
+
+def test_chunks_are_scored_alike(tiny_lm):
+    from ra_dit_cases import scoring
+
+    full, needed = scoring.cases_of(tiny_lm, READINGS, "tiny")
+    prompts = [prompt for reading in READINGS for prompt in Ensemble(tiny_lm).prompts(reading)]
+    answers = [f" {reading.example.answer}" for reading in READINGS for _ in reading.passages]
+    expected = [score.total for score in tiny_lm.score(prompts, answers)]
+    for case in (full, needed):
+        ours, theirs = case.ours(), case.peer()
+        np.testing.assert_allclose(ours, expected, atol=1e-5)
+        np.testing.assert_allclose(theirs, expected, atol=1e-5)
+        case.check(ours, theirs)
+        with pytest.raises(AssertionError, match=r"differ by [12]\.\de-04"):
+            case.check(ours, [*theirs[:-1], theirs[-1] + 2e-4])
+    assert (full.bar, needed.bar) == (">=3", None)
+
+
+def test_our_scores_are_computed_every_time(tiny_lm, monkeypatch):
+    from ra_dit_cases import scoring
+
+    asked = []
+    score = tiny_lm.score
+    monkeypatch.setattr(
+        tiny_lm, "score", lambda prompts, answers: asked.append(len(prompts)) or score(prompts, answers)
+    )
+    case, _ = scoring.cases_of(tiny_lm, READINGS, "tiny")
+    case.ours()
+    case.ours()
+    assert asked == [6, 6]
+
+
+def test_one_prompt_stands_against_as_many_as_there_are_passages(tiny_lm):
+    from ra_dit_cases import ensembling
+
+    case = ensembling.whole_case(tiny_lm, READINGS, "tiny")
+    ours, theirs = case.ours(), case.peer()
+    assert [(len(one.written), len(other.written)) for one, other in zip(ours, theirs, strict=True)] == [(3, 1)] * 2
+    case.check(ours, theirs)
+    with pytest.raises(AssertionError, match="1 prompts against 1"):
+        case.check(theirs, theirs)
+    assert case.bar == "<=1.25"
+
+
+def test_decoding_is_what_more_tokens_take_longer(tiny_lm, monkeypatch):
+    from ra_dit_cases import ensembling
+
+    asked = []
+    monkeypatch.setattr(ensembling, "REPEATS", 1)
+    monkeypatch.setattr(
+        tiny_lm, "generate", lambda prompts, max_new_tokens: asked.append((len(prompts), max_new_tokens))
+    )
+    case = ensembling.decoding_case(tiny_lm, READINGS[0], "tiny")
+    assert asked == [(3, 1), (3, 17), (1, 1), (1, 17)] * 2
+    assert (case.bar, case.better) == ("<=2", "lower")
