@@ -1,6 +1,7 @@
 """The house decoder behind the `LanguageModel` interface: ragged batches without padding in the cache, and sessions.
 
-A session keeps its row of the cache between turns: only what is new in its text passes through the network.
+A session keeps its row of the cache between turns: only what is new in its text passes through the network. What
+several sessions begin with passes once.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ from ..language_models.tokens import PromptTokenizer
 from .cache import DenseCache, RowCache, RowCacheMaker
 from .checkpoints import decoder_from
 from .chunked_prefill import padded, prefill
+from .session_prefixes import SessionPrefixes
 from .session_rows import SessionRows
 from .transformer import Transformer
 
@@ -60,6 +62,7 @@ class DecoderLM(LanguageModel):
         self._prompts = PromptTokenizer(tokenizer)
         self._make_cache = make_cache
         self._sessions = SessionRows(self._new_cache, CACHED_PER_FED * max_batch_tokens)
+        self._prefixes = SessionPrefixes(lambda text: self._prompts.encode([text])[0], self._encoded)
 
     @torch.inference_mode()
     def generate(
@@ -106,6 +109,13 @@ class DecoderLM(LanguageModel):
                 bar.update(len(batch))
         return [self._score(encoded[index][starts[index] :], values[index]) for index in range(len(encoded))]
 
+    def start(self, prefix: str) -> Session:
+        """Open a session that begins with a text; from the second such session on, that text is encoded once for all.
+
+        The last four such texts are kept.
+        """
+        return self._prefixes.start(prefix)
+
     @torch.inference_mode()
     def step(
         self,
@@ -131,10 +141,7 @@ class DecoderLM(LanguageModel):
         rules = GenerationRules(self.tokenizer, self._end_ids, stop, max_new_tokens, temperature, top_p)
         longest = max((len(request.prompt_ids) for request in requests), default=0) + max_new_tokens
         pairs = list(zip(sessions, requests, strict=True))
-        fed = [
-            len(request.prompt_ids) - self._sessions.num_shared(session, request.prompt_ids)
-            for session, request in pairs
-        ]
+        fed = [len(request.prompt_ids) - self._num_shared(session, request.prompt_ids) for session, request in pairs]
         with progress_bar(len(prompts), "generating") as bar:
             for batch in length_sorted_batches(fed, self.max_batch_tokens, lambda _: longest):
                 self._step_batch([pairs[index] for index in batch], longest, rules, bar)
@@ -146,10 +153,18 @@ class DecoderLM(LanguageModel):
     def _step_batch(self, pairs: list[tuple[Session, Request]], longest: int, rules: GenerationRules, bar: Any) -> None:
         rows, requests = self._sessions, [request for _, request in pairs]
         rows.arrange([session for session, _ in pairs], longest)
-        new = [request.prompt_ids[rows.take(row, request.prompt_ids) :] for row, request in enumerate(requests)]
+        new = []
+        for row, (session, request) in enumerate(pairs):
+            kept = rows.take(row, request.prompt_ids)
+            kept = kept or self._prefixes.copy(session, request.prompt_ids, rows.cache, row)
+            new.append(request.prompt_ids[kept:])
         self._write(requests, new, rows.cache, rows.swap_rows, rules, bar)
         for session, request in pairs:
             rows.record(session, request.prompt_ids + request.token_ids[:-1])  # the last one was never fed
+
+    def _num_shared(self, session: Session, token_ids: list[int]) -> int:
+        """Return how many of a text's first tokens need not pass through the network."""
+        return self._sessions.num_shared(session, token_ids) or self._prefixes.num_shared(session, token_ids)
 
     def _write(
         self,
