@@ -1,0 +1,239 @@
+"""The pieces of RA-DIT's tables: tasks, readings, passages and demonstrations, both steps of tuning."""
+
+import math
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tiny_questions
+import tiny_ra_dit
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_questions import Town
+from tiny_ra_dit import LANGUAGE_MODEL, RETRIEVAL, RETRIEVER, Known
+
+from october.data import ChoiceQuestion
+from october.data.documents import Question
+from october.errors import OctoberError
+from october.experiments.ra_dit import _tasks
+from october.experiments.ra_dit._bench import Asked, Bench, Retrieval
+from october.experiments.ra_dit._distractors import as_asked, told
+from october.experiments.ra_dit._reading import Reader, answers
+from october.experiments.ra_dit._retriever_tuning import instructions_of, tuned_retriever
+from october.experiments.ra_dit._tuning import tuned_language_model
+from october.files import data_home
+from october.retrieval import Passage
+from october.retrieval.ra_dit import Ensemble, Example, few_shot_head
+
+pytestmark = pytest.mark.usefixtures("own_home", "one_thread")
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    return tiny_questions.encoder(tmp_path_factory.mktemp("encoder"))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return tiny_questions.student(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def mixture():
+    return tiny_ra_dit.mixture()
+
+
+@pytest.fixture
+def bench(encoder):
+    return Bench(Known(), Town(), encoder, 4, RETRIEVAL)
+
+
+class TestTasks:
+    def test_every_task_has_its_template(self):
+        made = {
+            name: _tasks.example_of(Question("1", text, answers, name, "test"), name)
+            for name, text, answers in [
+                ("worldqa", "Who?", ("Ada", "Ada B")),
+                ("fever", "Oslo is old.", ("REFUTES",)),
+                ("trex", "Oslo [SEP] country", ("Norway",)),
+                ("wow", "I like tea.\nGreen?\nBlack.", ("Me too.",)),
+            ]
+        }
+        assert made["worldqa"].instruction == "Question: Who?\nAnswer:"
+        assert made["worldqa"].aliases == ("Ada B",)
+        assert (made["fever"].answer, made["fever"].options) == ("No", ("Yes", "No"))
+        assert "Is this statement true?" in made["fever"].instruction
+        assert made["trex"].query == "Oslo [SEP] country"
+        assert made["wow"].instruction.endswith("Question: Black.\nAnswer:")
+        assert "I like tea." in made["wow"].instruction
+        assert "Green?" in made["wow"].query
+
+    def test_a_multiple_choice_is_answered_by_its_letter(self):
+        made = _tasks.example_of(
+            ChoiceQuestion("1", "Prime?", ("7",), "numbers", "test", options=("4", "7", "9", "6")), "mmlu"
+        )
+        assert (made.answer, made.options) == ("B", ("A", "B", "C", "D"))
+        assert "\nB. 7\n" in made.instruction
+
+    @pytest.mark.parametrize(
+        ("text", "turns", "last"),
+        [("a", [], "a"), ("a\nb\nc", [("a", "b")], "c"), ("b\nc", [("", "b")], "c")],
+    )
+    def test_turns_of_a_dialogue(self, text, turns, last):
+        assert _tasks.dialogue_of(text) == (turns, last)
+
+    @pytest.mark.parametrize(("metric", "value"), [("exact_match", 1), ("accuracy", 0), ("f1", 1), ("rouge_l", 2 / 3)])
+    def test_an_answer_is_scored_by_the_tasks_metric(self, metric, value):
+        assert _tasks.score("the Oslo!", ("oslo", "x"), metric) == pytest.approx(value)
+
+    @given(kinds=st.lists(st.sampled_from("abc"), max_size=12), count=st.integers(1, 6))
+    def test_drawn_questions_are_of_as_many_kinds_as_there_are(self, kinds, count):
+        questions = [Question(str(n), "?", ("x",), kind, "dev") for n, kind in enumerate(kinds)]
+        drawn = _tasks.of_many_kinds(questions, count)
+        assert len({question.id for question in drawn}) == len(drawn) == min(count, len(kinds))
+        assert len({question.kind for question in drawn}) == min(count, len(set(kinds)))
+
+
+class TestReading:
+    def test_fewer_passages_and_equal_weights_are_as_if_they_had_been_read(self, bench, model):
+        reader = Reader(model, 3)
+        whole = reader.read(bench.asked())
+        for count in (1, 2, 3):
+            for strategy, temperature in (("mixture", 0.5), ("uniform", None)):
+                other = Ensemble(reader.model, strategy, 0.5).answers(
+                    bench.asked().best(count).readings(), max_new_tokens=3
+                )
+                assert answers(whole, temperature, count) == [each.text for each in other]
+
+    @given(data=st.data())
+    def test_the_mixture_is_that_of_a_loop(self, data):
+        num_prompts, num_candidates = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 3))
+        generator = random.Random(data.draw(st.integers(0, 999)))
+        by_prompt = [[-5 * generator.random() for _ in range(num_candidates)] for _ in range(num_prompts)]
+        scores = [generator.random() for _ in range(num_prompts)]
+        written = [str(generator.randrange(num_candidates)) for _ in range(num_prompts)]
+        count, temperature = data.draw(st.integers(1, 5)), data.draw(st.sampled_from([None, 0.1, 1.0]))
+        read = {
+            "candidates": [[str(place) for place in range(num_candidates)]],
+            "written": [written],
+            "by_prompt": [by_prompt],
+            "scores": [scores],
+            "chosen_from_options": [False],
+        }
+        used = min(count, num_prompts)
+        weights = [math.exp(score / temperature) if temperature else 1.0 for score in scores[:used]]
+        best = max(
+            set(written[:used]),
+            key=lambda text: sum(
+                weight * math.exp(row[int(text)]) for weight, row in zip(weights, by_prompt, strict=False)
+            ),
+        )
+        assert answers(read, temperature, count) == [best]
+
+    def test_what_was_read_is_kept_and_the_tuned_model_reads_for_itself(self, bench, model, mixture, monkeypatch):
+        reader, asked = Reader(model, 3), bench.asked()
+        first = reader.read(asked)
+        kept = tuned_language_model(model, mixture, bench, LANGUAGE_MODEL)
+        tuned = Reader(model, 3, kept.folder).read(asked)
+        assert tuned["by_prompt"] != first["by_prompt"]
+        monkeypatch.setattr(Ensemble, "answers", None)
+        assert Reader(model, 3).read(asked) == first
+        assert Reader(model, 3, kept.folder).read(asked) == tuned
+        assert len(list((data_home() / "readings").glob("*.json"))) == 2
+
+    def test_options_are_weighed_and_not_decoded(self, model):
+        example = Example("town", "mmlu", "Question: where?\nA. Oslo\nB. Rome\nA:", "B", "where?", options=("A", "B"))
+        passages = [Passage(f"{name}#0", name, f"{name} is old.", "x") for name in ("Oslo", "Rome")]
+        asked = Asked([example], [tuple(passages)], [(0.5, 0.2)])
+        reader = Reader(model, 3)
+        read = reader.read(asked)
+        assert read["candidates"] == [["A", "B"]]
+        prompts = Ensemble(reader.model).prompts(asked.readings()[0])
+        totals = [[reader.model.score([p], [f" {o}"])[0].total for o in "AB"] for p in prompts]
+        np.testing.assert_allclose(read["by_prompt"][0], totals, atol=1e-5)
+        weighed = np.exp(np.array([0.5, 0.2]) / 0.1) @ np.exp(np.array(totals))
+        assert answers(read, 0.1) == ["AB"[int(weighed.argmax())]]
+
+
+class TestBench:
+    def test_passages_are_the_most_similar_and_demonstrations_are_of_development(self, bench):
+        asked = bench.asked()
+        vectors = bench.encoder.load().encode([passage.titled_text for passage in bench.retriever().store])
+        queries = bench.encoder.load().encode([example.query for example in bench.examples])
+        for row, found in zip(queries @ vectors.T, asked.scores, strict=True):
+            np.testing.assert_allclose(sorted(row, reverse=True)[:3], found, atol=1e-4)
+        shown = bench.demonstrations(2, with_passages=True)
+        assert {each.example.query for each in shown} == {question.text for question in Known().load("dev")}
+        assert all(passage is not None and f"Background: {passage}\n\n" in few_shot_head(shown) for _, passage in shown)
+        assert [each.passage for each in bench.demonstrations(1, with_passages=False)] == [None]
+        assert bench.demonstrations(0, with_passages=True) == []
+
+    def test_a_part_of_the_corpus_holds_what_tells(self, encoder):
+        bench = Bench(Known(), Town(), encoder, 4, replace(RETRIEVAL, num_documents=6))
+        titles = [document.title for document in bench.corpus.documents()]
+        assert len(titles) == 6
+        assert set(titles) >= {document for question in bench.questions for document in question.gold_documents}
+
+    @pytest.mark.parametrize(("name", "value"), [("num_passages", 0), ("temperature", 0.0)])
+    def test_mistakes_of_a_user(self, name, value):
+        with pytest.raises(OctoberError, match=rf"retrieval\.{name}={value}: must be"):
+            Retrieval(**{name: value})
+
+    def test_distractors_tell_nothing(self, bench):
+        found = told(bench, 2)
+        assert found
+        by_text = {question.text: question for question in bench.questions}
+        for one in found:
+            question = by_text[one.example.query]
+            assert question.gold_sentences[0] in one.gold.text
+            assert len(one.distractors) == 2
+            for passage in one.distractors:
+                assert not any(answer in passage.text for answer in question.answers)
+        asked = as_asked(found, gold=True, distractors=True)
+        assert [row[0] for row in asked.passages] == [one.gold for one in found]
+        assert {len(row) for row in as_asked(found, gold=False, distractors=True).passages} == {2}
+
+
+class TestTuning:
+    def test_the_query_encoder_alone_moves_and_the_index_stays(self, bench, model, mixture):
+        made = tuned_retriever(Reader(model, 3), mixture, bench, RETRIEVER)
+        assert made.encoder.fingerprint() == bench.encoder.fingerprint()
+        assert bench.retriever(made.encoder).index.folder == bench.retriever().index.folder
+        before, after = (next(e.load_query().parameters()) for e in (bench.encoder, made.encoder))
+        assert not torch.equal(before, after)
+        assert (made.about["texts"], made.about["instructions"]) == (2, 2) or made.about["texts"] in (1, 3, 4)
+        again = tuned_retriever(Reader(model, 3), mixture, bench, RETRIEVER)
+        assert again == made
+        assert len(list((data_home() / "trained").glob("*"))) == 1
+
+    def test_both_encoders_may_move(self, bench, model, mixture):
+        both = replace(RETRIEVER, settings=replace(RETRIEVER.settings, tuned="both"))
+        made = tuned_retriever(Reader(model, 3), mixture, bench, both)
+        assert made.encoder.fingerprint() != bench.encoder.fingerprint()
+        assert bench.retriever(made.encoder).index.folder != bench.retriever().index.folder
+
+    def test_instructions_are_searched_for_and_have_no_background(self, mixture):
+        found = instructions_of(mixture)
+        assert {example.family for example in found} == {"open_qa"}
+        assert {example.query for example in found} == {question.text for question in Known().load("train")}
+
+    def test_without_passages_other_examples_are_learned(self, bench, model, mixture):
+        folders = [
+            tuned_language_model(model, mixture, bench, replace(LANGUAGE_MODEL, num_passages=count))
+            for count in (0, 1, 2)
+        ]
+        assert folders[0].about["instances"] == 7
+        assert len({kept.folder for kept in folders}) == 3
+        assert all(np.isfinite(kept.about["losses"]).all() for kept in folders)
+
+    def test_mistakes_of_a_user(self, bench, model, mixture):
+        with pytest.raises(OctoberError, match=r"language_model_tuning\.num_passages=-1"):
+            replace(LANGUAGE_MODEL, num_passages=-1)
+        with pytest.raises(OctoberError, match="num_validation=8: the mixture has 8 examples"):
+            tuned_language_model(model, mixture, bench, replace(LANGUAGE_MODEL, num_validation=8))
+        with pytest.raises(OctoberError, match=r"share_of_texts=1\.5: must be from 0 to 1"):
+            replace(RETRIEVER, share_of_texts=1.5)
+        with pytest.raises(OctoberError, match="num_examples=0, num_validation=2"):
+            replace(RETRIEVER, num_examples=0)
