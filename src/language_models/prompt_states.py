@@ -42,17 +42,11 @@ class PromptStates:
     Args:
         cache: After the prompts were read; what it later takes in is not seen here.
         lengths: Of the prompts, in tokens.
-        without_last: Leave out so many of each prompt's last tokens.
-
-    Attributes:
-        lengths: Tokens of each prompt that are kept.
     """
 
-    def __init__(self, cache: DynamicCache, lengths: Sequence[int], *, without_last: int = 0) -> None:
-        self.lengths = [length - without_last for length in lengths]
-        end = cache.get_seq_length() - without_last
-        start = end - max(self.lengths)
-        self._layers = [(layer.keys[:, :, start:end], layer.values[:, :, start:end]) for layer in cache.layers]
+    def __init__(self, cache: DynamicCache, lengths: Sequence[int]) -> None:
+        self.lengths = list(lengths)
+        self._layers = [(layer.keys, layer.values) for layer in cache.layers]
 
     def followed_by(self, texts: Sequence[tuple[int, list[int]]], device: torch.device) -> dict[str, Any]:
         """Return what a model is called with to read texts, each a prompt's row and the tokens behind it.

@@ -8,8 +8,11 @@ score      log p(y_j | prompt i) for every different y_j of the group: its token
 
 import math
 from collections.abc import Sequence
-from itertools import chain
+from itertools import chain, groupby
 from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
 
 from .decoding import Decoding
 from .generation import Request
@@ -46,21 +49,25 @@ def decode_and_rescore(
     """
     requests = list(chain.from_iterable(groups))
     read = decoding.read(requests, prefix)
-    # decoding begins anew with each prompt's last token; so do the scores, which follow all but that
-    states = PromptStates(read.cache, [len(request.prompt_ids) for request in requests], without_last=1)
+    states = PromptStates(read.cache, [len(request.prompt_ids) for request in requests])
     decoding.go_on(requests, read, bar)
     found = [_own_scores(group) for group in groups]
     asked = _not_yet_scored(groups, found)
+    _add_first_tokens(asked, read.logits)
+    longer = [each for each in asked if len(each.token_ids) > each.start]
     values = scoring.behind(
-        states, [each.row for each in asked], [each.token_ids for each in asked], [each.start for each in asked]
+        states, [each.row for each in longer], [each.token_ids for each in longer], [each.start for each in longer]
     )
-    for each, tokens in zip(asked, values, strict=True):
-        each.values[each.candidate] = sum(value for value, _ in tokens)
+    for each, tokens in zip(longer, values, strict=True):
+        each.values[each.candidate] += sum(value for value, _ in tokens)
     return found
 
 
 class _Asked(NamedTuple):
-    """A candidate behind a prompt that did not write it: the row of the prompt, and where the score belongs."""
+    """A candidate behind a prompt that did not write it: the row of the prompt, and where the score belongs.
+
+    Its tokens from `start` on have to be read for; the one before is told by the logits behind the prompt.
+    """
 
     row: int
     token_ids: list[int]
@@ -85,9 +92,18 @@ def _not_yet_scored(groups: Sequence[Sequence[Request]], found: Sequence[GroupSc
     for group, scores in zip(groups, found, strict=True):
         for request, written, values in zip(group, scores.written, scores.log_probabilities, strict=True):
             asked += [
-                _Asked(row, request.prompt_ids + other.token_ids, len(request.prompt_ids), values, candidate)
+                _Asked(row, request.prompt_ids + other.token_ids, len(request.prompt_ids) + 1, values, candidate)
                 for candidate, other in enumerate(scores.candidates)
                 if candidate != written
             ]
             row += 1
     return asked
+
+
+def _add_first_tokens(asked: Sequence[_Asked], logits: Float[torch.Tensor, "prompts vocabulary"]) -> None:
+    for row, of_prompt in groupby(asked, key=lambda each: each.row):
+        some = list(of_prompt)
+        first = torch.tensor([each.token_ids[each.start - 1] for each in some], device=logits.device)
+        log_probabilities = logits[row].float().log_softmax(dim=-1)[first]
+        for each, value in zip(some, log_probabilities.tolist(), strict=True):
+            each.values[each.candidate] = value

@@ -50,7 +50,16 @@ def test_prompts_are_read_once(llama, fed_tokens):
     found = llama.generate_and_rescore([prompts], max_new_tokens=4)
     candidates = len(found[0].candidates)
     read = len(prompt_ids(llama, HEAD)) + 4 * 30
-    assert sum(rows * tokens for rows, tokens in shapes) <= read + 4 * 4 + 4 * candidates * 4
+    assert sum(rows * tokens for rows, tokens in shapes) <= read + 4 * 4 + 4 * candidates * 3
+
+
+def test_single_tokens_need_no_further_pass(llama, fed_tokens):
+    shapes = fed_tokens(llama)
+    (found,) = llama.generate_and_rescore([GROUPS[0]], max_new_tokens=1)
+    assert sum(rows for rows, _ in shapes) == len(GROUPS[0])
+    for prompt, row in zip(GROUPS[0], found.log_probabilities, strict=True):
+        expected = [token_by_token(llama, prompt, candidate.token_ids) for candidate in found.candidates]
+        assert row == pytest.approx(expected, abs=1e-4)
 
 
 def test_batches_of_groups_change_nothing(llama):
