@@ -15,7 +15,7 @@ from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
+from hydra.errors import HydraException, InstantiationException
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -120,10 +120,19 @@ def bind(config: Config) -> tuple[Callable[..., Any], Config]:
 def _ready(value: Any) -> Any:
     if not (isinstance(value, dict) and "_target_" in value):
         return value
-    handle = instantiate(value)
+    handle = _instantiated(value)
     if hasattr(handle, "check"):
         handle.check()
     return handle
+
+
+def _instantiated(node: dict[str, Any]) -> Any:
+    try:
+        return instantiate(node)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, OctoberError):  # a value that the class itself refuses
+            raise error.__cause__ from None
+        raise
 
 
 def _check_call(function: Callable[..., Any], arguments: Mapping[str, Any], prefix: str) -> None:

@@ -61,6 +61,11 @@ class LabelSettings:
     max_negatives: int = 5
     with_empty: bool = False
 
+    def __post_init__(self) -> None:
+        for name, least in (("max_candidates", 1), ("epsilon", 0), ("max_negatives", 1)):
+            if getattr(self, name) < least:
+                raise OctoberError(f"labels.{name}={getattr(self, name)}: must be at least {least}")
+
 
 class Extractive(NamedTuple):
     """A trained extractive compressor, its encoder, and what it learned from (see `trained_extractive`)."""

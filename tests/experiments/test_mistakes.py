@@ -51,6 +51,18 @@ def test_it_gets_one_line(tmp_path: Path, overrides: list[str], message: str) ->
 
 
 @pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("retrieval.num_documents=0", "retrieval.num_documents=0: must be at least 1"),
+        ("training.labels.epsilon=-1", "labels.epsilon=-1: must be at least 0"),
+        ("training.extractive.loss=x", "training.extractive.loss=x: input should be 'listwise' or 'in_batch'"),
+    ],
+)
+def test_what_a_class_refuses_is_one_line_too(tmp_path: Path, override: str, message: str) -> None:
+    assert message in one_line(october(tmp_path, "experiment=recomp/open_qa", "tracker=local", "size=tiny", override))
+
+
+@pytest.mark.parametrize(
     ("row", "message"),
     [
         ("Rome,91,12", "latitude"),
