@@ -9,7 +9,10 @@ from ..lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .calculator import Calculator, calculate
+    from .journal import Journal
     from .noise import NoAnswer, RandomAnswer
+    from .prompting import REFLECTION, REFLECTION_ROUNDS, Prompting, few_shot
+    from .react import AgentSettings, run_agents
     from .react_format import Reply, parse_reply, parse_trajectory, render_action, render_step, render_trajectory
     from .search import PassageSearch, PassageTexts, SearchEngine, SearchTool
     from .tools import CachedTool, RefusedArgument, Tool, ToolAnswer, ToolBox, ToolCall, ToolLimits
@@ -29,15 +32,20 @@ if TYPE_CHECKING:
 
 __all__ = [
     "METHODS",
+    "REFLECTION",
+    "REFLECTION_ROUNDS",
     "Action",
+    "AgentSettings",
     "BadLine",
     "CachedTool",
     "Calculator",
     "Cost",
+    "Journal",
     "Method",
     "NoAnswer",
     "PassageSearch",
     "PassageTexts",
+    "Prompting",
     "RandomAnswer",
     "ReadTrajectories",
     "RefusedArgument",
@@ -52,6 +60,7 @@ __all__ = [
     "ToolLimits",
     "Trajectory",
     "calculate",
+    "few_shot",
     "finished",
     "parse_reply",
     "parse_trajectory",
@@ -59,20 +68,26 @@ __all__ = [
     "render_action",
     "render_step",
     "render_trajectory",
+    "run_agents",
     "write_trajectories",
 ]
 
 _HOMES = {
     "METHODS": "trajectory",
+    "REFLECTION": "prompting",
+    "REFLECTION_ROUNDS": "prompting",
     "Action": "trajectory",
+    "AgentSettings": "react",
     "BadLine": "trajectory",
     "CachedTool": "tools",
     "Calculator": "calculator",
     "Cost": "trajectory",
+    "Journal": "journal",
     "Method": "trajectory",
     "NoAnswer": "noise",
     "PassageSearch": "search",
     "PassageTexts": "search",
+    "Prompting": "prompting",
     "RandomAnswer": "noise",
     "ReadTrajectories": "trajectory",
     "RefusedArgument": "tools",
@@ -87,6 +102,7 @@ _HOMES = {
     "ToolLimits": "tools",
     "Trajectory": "trajectory",
     "calculate": "calculator",
+    "few_shot": "prompting",
     "finished": "trajectory",
     "parse_reply": "react_format",
     "parse_trajectory": "react_format",
@@ -94,6 +110,7 @@ _HOMES = {
     "render_action": "react_format",
     "render_step": "react_format",
     "render_trajectory": "react_format",
+    "run_agents": "react",
     "write_trajectories": "trajectory",
 }
 
