@@ -90,7 +90,7 @@ def few_shot(
 def _shown(method: Method, example: Trajectory) -> str:
     if method == "io":
         return f"Answer: {' '.join(str(example.answer).split())}"
-    steps = [step for step in example.steps if step.action is not None and step.action.name == FINISH]
+    steps = [step for step in example.steps if step.action is not None and step.action.is_finish]
     return "\n".join(map(render_step, steps if method == "cot" else example.steps))
 
 

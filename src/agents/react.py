@@ -78,7 +78,9 @@ def run_agents(
 ) -> list[Trajectory]:
     """Return a trajectory for each question, in their order.
 
-    With a greedy model they do not depend on how many run together, nor on whether the run was killed in between.
+    With a greedy model they do not depend on how many run together, nor on whether the run was killed in between. Their
+    problems are those of replies (`Problem`) and 'cut_off' (a reply of `max_new_tokens`), 'repeated_action' and
+    'refused_action' (no such tool, or an argument that it does not take).
 
     Args:
         model: Any; one that keeps caches between turns is several times as fast.
