@@ -5,8 +5,10 @@ data folder/trained/KEY    model/, and about.json: what is known of it
 """
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -115,7 +117,7 @@ def save_model(trainer: Any, folder: Path) -> Path:
 def trained_once(what: str, run: Any, train: Callable[[Path], tuple[Path, dict[str, Any]]]) -> Kept:
     """Return a trained model from the data folder; trained where it is not there yet.
 
-    Two processes that want the same model train it once.
+    Two runs that want the same model train it once; the processes of one run train it together.
 
     Args:
         what: It is, in words; part of `about`.
@@ -126,15 +128,31 @@ def trained_once(what: str, run: Any, train: Callable[[Path], tuple[Path, dict[s
     key = content_hash([what, run])
     folder, scratch = data_home() / "trained" / key, data_home() / "training" / key
     if not (folder / _ABOUT).exists():
-        with only_writer(scratch):
+        # Processes of one run train together, so none of them waits for the lock of another.
+        with nullcontext() if _world_size() > 1 else only_writer(scratch):
             if not (folder / _ABOUT).exists():
                 model, about = train(scratch / "run")
-                with atomic_path(folder) as temporary:
-                    temporary.mkdir()
-                    shutil.move(model, temporary / _MODEL)
-                    write_whole(temporary / _ABOUT, json.dumps({"what": what, **about}))
-                shutil.rmtree(scratch / "run")
+                _keep(folder, model, {"what": what, **about})
+                shutil.rmtree(scratch / "run", ignore_errors=_world_size() > 1)
     return Kept(folder / _MODEL, json.loads((folder / _ABOUT).read_text(encoding="utf-8")))
+
+
+def _keep(folder: Path, model: Path, about: Mapping[str, Any]) -> None:
+    """Move a trained model to where it is kept; the first process does, and the others wait for it."""
+    if os.environ.get("RANK", "0") == "0":
+        with atomic_path(folder) as temporary:
+            temporary.mkdir()
+            shutil.move(model, temporary / _MODEL)
+            write_whole(temporary / _ABOUT, json.dumps(about))
+    if _world_size() > 1:
+        from accelerate import PartialState
+
+        PartialState().wait_for_everyone()
+
+
+def _world_size() -> int:
+    """Return the number of processes that train together, as torchrun and accelerate set it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def kept_models(what: str) -> list[Kept]:
