@@ -3,6 +3,7 @@ PYTHON ?= python3
 PAPER ?=
 SIZE ?= small
 NAME ?=
+WORKERS ?= 2
 TORCH_INDEX ?=
 
 BIN := .venv/bin
@@ -19,6 +20,7 @@ help:  ## Show this list
 	@echo "  PAPER=recomp       reproduce: every table of one paper (default: each paper's headline table)"
 	@echo "  SIZE=full          reproduce: tiny, small (default) or full"
 	@echo "  NAME=ridge         benchmarks: one of them (default: all)"
+	@echo "  WORKERS=4          test: processes that share the tests (default: 2), each with some 4 GiB of memory"
 	@echo "  TORCH_INDEX=URL    where pip finds torch, say the CPU-only index named on pytorch.org"
 	@echo "  PYTHON=python3.12  the interpreter of the virtual environment"
 
@@ -56,7 +58,7 @@ types: $(INSTALLED)
 	@$(BIN)/mypy
 
 pytest: setup
-	@$(BIN)/pytest
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 benchmarks: setup  ## Measure ours against peers, side by side, into results/benchmarks/
 	@for file in $(if $(NAME),benchmarks/$(NAME).py,benchmarks/*.py); do $(BIN)/python $$file || exit 1; done

@@ -10,6 +10,7 @@ VOCABULARY = 29
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # whichever test asks first: others may want gradients
 def decoder_of(windows, num_kv_heads=2, num_heads=4, dtype=torch.float64):
     """A random decoder with one layer for each window, whose attention is far from uniform."""
     config = DecoderConfig(
