@@ -58,7 +58,10 @@ class Decoding:
 
     def _read(self, requests: Sequence[Request], prefix: PrefixCache) -> ReadPrompts:
         inputs = aligned_inputs([request.prompt_ids for request in requests], prefix, self._model.device)
-        logits = self._model(**inputs, use_cache=True, logits_to_keep=1).logits[:, -1]
+        # By a tensor, so that the last states are copied out: for a view of them torch copies the head's weights, once
+        # for each row, unless those want gradients (as loaded ones do and merged adapters' do not).
+        last = torch.tensor([-1], device=self._model.device)
+        logits = self._model(**inputs, use_cache=True, logits_to_keep=last).logits[:, -1]
         return ReadPrompts(logits, inputs["attention_mask"], inputs["position_ids"][:, -1:], inputs["past_key_values"])
 
     def go_on(self, requests: Sequence[Request], read: ReadPrompts, bar: Any) -> None:
