@@ -12,28 +12,43 @@ from october.evaluation import points_cell
 from october.experiments.fireact._bench import Bench
 from october.reporting import Cell, Row
 
+METHOD_NAMES = {"io": "IO", "cot": "CoT", "react": "ReAct", "reflexion": "Reflexion"}  # in tables
 
-def agent_row(bench: Bench, name: str, made: Sequence[Trajectory], published: str | None = None) -> Row:
-    """Return what a table shows of an agent that was asked a bench's questions.
+
+def agent_row(
+    bench: Bench,
+    name: str,
+    made: Sequence[Trajectory],
+    published: str | None = None,
+    questions: Sequence[Question] | None = None,
+) -> Row:
+    """Return what a table shows of an agent.
 
     Args:
-        bench: The questions.
+        bench: How answers are scored.
         name: Of the row.
         made: A trajectory for each question.
         published: The row of the paper that it stands beside.
+        questions: By default the bench's.
     """
-    cells = trajectory_cells(made, bench.questions, reward=bench.reward, f1=bench.f1)
+    asked = bench.questions if questions is None else questions
+    cells = trajectory_cells(made, asked, reward=bench.reward, f1=bench.f1)
     return Row(name=name, cells=cells, published=published)
 
 
-def scores(bench: Bench, made: Sequence[Trajectory]) -> np.ndarray:
-    """Return what each answer to a bench's questions is worth."""
-    return answer_scores(made, bench.questions, bench.reward)
+def scores(bench: Bench, made: Sequence[Trajectory], questions: Sequence[Question] | None = None) -> np.ndarray:
+    """Return what each answer is worth; to the bench's questions by default."""
+    return answer_scores(made, bench.questions if questions is None else questions, bench.reward)
 
 
-def over(bench: Bench, ours: Sequence[Trajectory], theirs: Sequence[Trajectory]) -> Cell:
-    """Return how much better the one answers the bench's questions, in points of EM."""
-    return points_cell(scores(bench, ours), scores(bench, theirs))
+def over(
+    bench: Bench,
+    ours: Sequence[Trajectory],
+    theirs: Sequence[Trajectory],
+    questions: Sequence[Question] | None = None,
+) -> Cell:
+    """Return how much better the one answers questions, by default the bench's, in points of EM."""
+    return points_cell(scores(bench, ours, questions), scores(bench, theirs, questions))
 
 
 def viewer(folder: Path, given: Mapping[str, Sequence[Trajectory]], questions: Sequence[Question]) -> dict[str, Path]:

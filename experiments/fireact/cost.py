@@ -14,7 +14,7 @@ from pydantic import PositiveInt
 from october.agents import AgentSettings
 from october.agents.fireact import AgentTrainingSettings, trajectory_cells
 from october.data.documents import CorpusHandle, Question, QuestionHandle
-from october.evaluation import bootstrap_interval, interval_cell, paired_bootstrap_interval
+from october.evaluation import bootstrap_cell, interval_cell, paired_bootstrap_interval
 from october.evaluation.cells import PERCENT
 from october.experiments.fireact._agents import Agents
 from october.experiments.fireact._bench import Bench, Search
@@ -65,7 +65,7 @@ def cost(
     for name, system in systems.items():
         made = agents[name].ask(*system)
         cells = trajectory_cells(made, bench.questions, reward=bench.reward, f1=bench.f1)
-        spent = {"seconds": interval_cell(bootstrap_interval(seconds[name]), "s")}
+        spent = {"seconds": bootstrap_cell(seconds[name], "s")}
         rows.append(Row(name=name, cells={**spent, **{column: cells[column] for column in SHOWN}}, published=name))
     prompted, tuned = (np.array(seconds[name]) for name in (PROMPTED, TUNED))
     saved = paired_bootstrap_interval(PERCENT * prompted / prompted.mean(), PERCENT * tuned / prompted.mean())

@@ -5,21 +5,18 @@ was taught to ask for the capital of a city's country is asked for its currency.
 they are parted into folds, and the questions of each are asked of a model that learned from the others' alone.
 """
 
-from collections.abc import Mapping, Sequence
-
 from pydantic import PositiveInt
 
 from october.agents import AgentSettings, Trajectory
-from october.agents.fireact import INSTRUCTED, AgentTrainingSettings, answer_scores, trajectory_cells
-from october.data.documents import CorpusHandle, Question, QuestionHandle
-from october.evaluation import points_cell
+from october.agents.fireact import INSTRUCTED, AgentTrainingSettings
+from october.data.documents import CorpusHandle, QuestionHandle
 from october.experiments.fireact._agents import Agent, Agents, prompted, tuned_agent
 from october.experiments.fireact._bench import Bench, Search
-from october.experiments.fireact._cells import viewer
+from october.experiments.fireact._cells import agent_row, over, viewer
 from october.experiments.fireact._systems import PROMPTED, TUNED
 from october.experiments.fireact._teaching import Teaching
 from october.language_models import ModelHandle
-from october.reporting import Cell, Result, Row, draw_rows
+from october.reporting import Result, draw_rows
 from october.run import Run
 
 ONE_SEARCH = "one search, then read"
@@ -70,29 +67,19 @@ def finetuning(
         run.log({f"fold {number}, loss of step {step}": loss for step, loss in enumerate(kept.about["losses"], 1)})
         given[TUNED] += agents.ask(tuned, INSTRUCTED)
     questions = [question for bench in benches for question in bench.questions]
+    first = benches[0]
     rows = [
-        Row(
-            name=name,
-            cells=trajectory_cells(made, questions, reward=benches[0].reward, f1=benches[0].f1),
-            published=None if name == ONE_SEARCH else name,
-        )
-        for name, made in given.items()
+        agent_row(first, name, made, None if name == ONE_SEARCH else name, questions) for name, made in given.items()
     ]
     return Result(
         rows=rows,
-        evidence=evidence(given, questions, benches[0]),
+        evidence={
+            f"EM, {TUNED} over {name}": over(first, given[TUNED], given[name], questions)
+            for name in (PROMPTED, ONE_SEARCH)
+        },
         figures={
             "What is answered": draw_rows(run.figures, "finetuning", rows, "EM"),
             **viewer(run.figures, given, questions),
         },
-        fingerprints={**benches[0].fingerprints(), model.name: model.fingerprint()},
+        fingerprints={**first.fingerprints(), model.name: model.fingerprint()},
     )
-
-
-def evidence(given: Mapping[str, Sequence[Trajectory]], questions: Sequence[Question], bench: Bench) -> dict[str, Cell]:
-    """Return what decides the claims, question by question."""
-    scores = {name: answer_scores(made, questions, bench.reward) for name, made in given.items()}
-    return {
-        f"EM, {TUNED} over {PROMPTED}": points_cell(scores[TUNED], scores[PROMPTED]),
-        f"EM, {TUNED} over {ONE_SEARCH}": points_cell(scores[TUNED], scores[ONE_SEARCH]),
-    }

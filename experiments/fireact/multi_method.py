@@ -15,14 +15,14 @@ from october.errors import OctoberError
 from october.evaluation import exact_cell, percent_cell, points_cell
 from october.experiments.fireact._agents import Agents, tuned_agent
 from october.experiments.fireact._bench import Bench, Search
-from october.experiments.fireact._cells import agent_row, over
+from october.experiments.fireact._cells import METHOD_NAMES, agent_row, over
 from october.experiments.fireact._teaching import Teaching
 from october.language_models import ModelHandle
 from october.reporting import Cell, Result, draw_rows
 from october.run import Run
 
-METHODS = {"react": "ReAct", "cot": "CoT", "reflexion": "Reflexion"}
-MIXES = (("react",), ("react", "cot"), ("react", "reflexion"), ("react", "cot", "reflexion"))
+METHODS = ("react", "cot", "reflexion")
+MIXES = (("react",), ("react", "cot"), ("react", "reflexion"), METHODS)
 ALONE, ALL = "ReAct", "ReAct, CoT, Reflexion"
 
 
@@ -62,7 +62,7 @@ def multi_method(
     for mix in run.progress(MIXES, "students"):
         some = chosen._replace(kept=[each for each in chosen.kept if each.method in mix])
         tuned, _ = tuned_agent(model, some, training)
-        name = ", ".join(METHODS[method] for method in mix)
+        name = ", ".join(METHOD_NAMES[method] for method in mix)
         given[name], taught[name] = agents.ask(tuned, INSTRUCTED), len(some.kept)
     rows = [agent_row(bench, name, made, name) for name, made in given.items()]
     for row in rows:
@@ -90,4 +90,4 @@ def chose(made: Sequence[Trajectory], method: str) -> np.ndarray:
 
 def method_cells(made: Sequence[Trajectory]) -> dict[str, Cell]:
     """Return how many in a hundred trajectories show each method."""
-    return {f"by {name}": percent_cell(chose(made, method)) for method, name in METHODS.items()}
+    return {f"by {METHOD_NAMES[method]}": percent_cell(chose(made, method)) for method in METHODS}

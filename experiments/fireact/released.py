@@ -17,8 +17,8 @@ from october.data import shuffled_rows
 from october.errors import OctoberError
 from october.evaluation import exact_cell, percent_cell, points_cell
 from october.evaluation.answers import normalize_answer
-from october.evaluation.cells import PERCENT, interval_cell
-from october.evaluation.intervals import bootstrap_interval
+from october.evaluation.cells import PERCENT, bootstrap_cell
+from october.experiments.fireact._cells import METHOD_NAMES
 from october.files import content_hash, sha256_of
 from october.reporting import Cell, Result, Row, draw_rows
 from october.reporting.published import published_of
@@ -28,7 +28,6 @@ SEVEN, THIRTEEN, GPT = "Llama-2-7B", "Llama-2-13B", "GPT-3.5"
 MODELS = {"llama-2-7b": SEVEN, "llama-2-13b": THIRTEEN, "gpt-3.5": GPT}  # by what stands in a dump's name
 NUM_QUESTIONS, NUM_ROWS, SEED = 500, 7405, 233  # of HotpotQA's development questions
 _RANGE = re.compile(r"hotpotqa_dev_(\d+)_(\d+)_")
-METHOD_NAMES = {"io": "IO", "cot": "CoT", "react": "ReAct", "reflexion": "Reflexion"}
 Dumped = Mapping[str, Any]
 
 
@@ -131,7 +130,7 @@ def dump_row(name: str, dump: Dumped) -> Row:
     counts = ("finished", "other questions", "scored otherwise", "answer read otherwise", "unread")
     cells = {"EM": percent_cell(dump["EM"]), "F1": percent_cell(dump["F1"]), "finished": Cell(value=dump["finished"])}
     if searches:
-        cells["searches"] = interval_cell(bootstrap_interval(searches))
+        cells["searches"] = bootstrap_cell(searches)
         cells["no search"] = Cell(value=searches.count(0))
     cells |= {count: Cell(value=dump[count]) for count in counts}
     return Row(name=name, cells=cells, published=name if name in MODELS.values() else None, status="reproduced")

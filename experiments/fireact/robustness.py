@@ -14,7 +14,7 @@ from pydantic import Field, PositiveInt
 from october.agents import AgentSettings, Trajectory
 from october.agents.fireact import AgentTrainingSettings
 from october.data.documents import CorpusHandle, QuestionHandle
-from october.evaluation import bootstrap_interval, interval_cell, percent_cell, points_cell
+from october.evaluation import bootstrap_cell, percent_cell, points_cell
 from october.experiments.fireact._agents import Agents
 from october.experiments.fireact._bench import Bench, Noise, Search
 from october.experiments.fireact._cells import over, scores, viewer
@@ -92,10 +92,7 @@ def system_row(bench: Bench, name: str, made: Mapping[str, Sequence[Trajectory]]
     """Return a system's exact match without noise and with it, what noise takes, and how often it searched."""
     cells = {kind: percent_cell(scores(bench, some)) for kind, some in made.items()}
     cells |= {f"lost to {kind}": over(bench, made[NORMAL], made[kind]) for kind in KINDS}
-    cells |= {
-        f"searches, {kind}": interval_cell(bootstrap_interval([each.num_searches for each in some]))
-        for kind, some in made.items()
-    }
+    cells |= {f"searches, {kind}": bootstrap_cell([each.num_searches for each in some]) for kind, some in made.items()}
     return Row(name=name, cells=cells, published=name)
 
 

@@ -4,13 +4,7 @@ import math
 
 import numpy as np
 
-from october.evaluation import (
-    bootstrap_interval,
-    interval_cell,
-    paired_bootstrap_interval,
-    paired_t_interval,
-    t_interval,
-)
+from october.evaluation import bootstrap_cell, interval_cell, paired_bootstrap_interval, paired_t_interval, t_interval
 from october.evaluation.intervals import Scores
 from october.reporting import Cell
 
@@ -21,7 +15,7 @@ def share_cell(cases: Scores, less: float = 0.0) -> Cell:
     """Return the mean of many cases of 0 and 1, less a number, with its bootstrap interval; no case, no number."""
     if not len(cases):
         return Cell(n=0)
-    return interval_cell(bootstrap_interval(np.asarray(cases, dtype=float) - less))
+    return bootstrap_cell(np.asarray(cases, dtype=float) - less)
 
 
 def difference_cell(ours: Scores, theirs: Scores, unit: str | None = None) -> Cell:

@@ -18,7 +18,7 @@ from october.attention import DecoderConfig, Transformer
 from october.attention.mistral import RollingBufferCache, pack_
 from october.data import wikipedia_documents_fingerprint
 from october.errors import OctoberError
-from october.evaluation import bootstrap_interval, exact_cell, interval_cell, mean_cell, t_interval
+from october.evaluation import bootstrap_cell, bootstrap_interval, exact_cell, mean_cell, t_interval
 from october.experiments.mistral._common import seconds_in_turn
 from october.experiments.mistral._quality_cells import difference_cell
 from october.experiments.mistral._small_decoder import (
@@ -194,7 +194,7 @@ def row(
 
 def middle(values: Sequence[float], scale: float = 1.0, unit: str | None = None) -> Cell:
     """Return the mean of timings with a bootstrap interval."""
-    return interval_cell(bootstrap_interval(scale * np.array(values)), unit)
+    return bootstrap_cell(scale * np.array(values), unit)
 
 
 def evidence_of(

@@ -14,7 +14,7 @@ import torch
 from pydantic import PositiveInt
 
 from october.data.documents import CorpusHandle, QuestionHandle
-from october.evaluation import bootstrap_interval, interval_cell, paired_bootstrap_interval, percent_cell
+from october.evaluation import bootstrap_cell, interval_cell, paired_bootstrap_interval, percent_cell
 from october.experiments.ra_dit._bench import Asked, Bench, Retrieval
 from october.experiments.ra_dit._reading import Reader
 from october.experiments.ra_dit._retriever_tuning import RetrieverTuning, recalled, tuned_retriever
@@ -122,9 +122,7 @@ def scores_by(encoder: EncoderHandle, asked: Asked, bench: Bench) -> torch.Tenso
 def cells_of(found: Mapping[str, Sequence[float]]) -> dict[str, Cell]:
     """Return the means over questions, shares in percent."""
     shares = {name: percent_cell(values) for name, values in found.items() if _is_share(name)}
-    nats = {
-        name: interval_cell(bootstrap_interval(values), "nats") for name, values in found.items() if not _is_share(name)
-    }
+    nats = {name: bootstrap_cell(values, "nats") for name, values in found.items() if not _is_share(name)}
     return shares | nats
 
 

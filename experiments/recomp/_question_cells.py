@@ -6,13 +6,7 @@ from typing import Any
 import numpy as np
 
 from october.data.documents import Question
-from october.evaluation import (
-    bootstrap_interval,
-    exact_match,
-    interval_cell,
-    percent_cell,
-    token_f1,
-)
+from october.evaluation import bootstrap_cell, exact_match, interval_cell, percent_cell, token_f1
 from october.evaluation.intervals import Interval, Scores
 from october.reporting import Cell, Row
 
@@ -49,7 +43,7 @@ def question_row(
     f1 = [token_f1(answer, each.answers, decided=each.kind == "yes_no") for answer, each in pairs]
     cells = {"EM": percent_cell(em), "F1": percent_cell(f1)}
     if "tokens" in reading:
-        cells = {"tokens": interval_cell(bootstrap_interval(reading["tokens"])), **cells}
+        cells = {"tokens": bootstrap_cell(reading["tokens"]), **cells}
         cells["compression"] = ratio_cell(reading["tokens"], whole[:count], PERCENT, "%")
         cells["empty"] = percent_cell([not text for text in reading["evidence"]])
     return Row(name=name, cells={**cells, **by_kind(em, questions)}, published=published)

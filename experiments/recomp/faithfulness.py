@@ -16,7 +16,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from october.data import CorpusHandle, QuestionHandle
 from october.errors import OctoberError
-from october.evaluation import bootstrap_interval, interval_cell, percent_cell
+from october.evaluation import bootstrap_cell, percent_cell
 from october.experiments.recomp._question_training import (
     QuestionTraining,
     TeacherSummaries,
@@ -225,14 +225,14 @@ def cells_of(decided: Sequence[Verdict], each: Mapping[str, Any]) -> dict[str, C
     """Return the share of each verdict, the mean gain, and the share of empty summaries where there are summaries."""
     cells = {verdict: percent_cell([one == verdict for one in decided]) for verdict in VERDICTS}
     unit = "nats per token"
-    cells["gain"] = interval_cell(bootstrap_interval(each["gain"]), unit) if decided else Cell(n=0, unit=unit)
+    cells["gain"] = bootstrap_cell(each["gain"], unit) if decided else Cell(n=0, unit=unit)
     return {**cells, "empty summaries": percent_cell(each["empty"])} if "empty" in each else cells
 
 
 def evidence_of(student: Mapping[str, Any], limits: tuple[float, float]) -> dict[str, Cell]:
     """Return what decides the claim: the share of the student's sentences that documents hold; none without any."""
     held = [float(one != "unsupported") for one in verdicts(kept(student), *limits)]
-    return {"supported sentences, abstractive RECOMP": interval_cell(bootstrap_interval(held))} if held else {}
+    return {"supported sentences, abstractive RECOMP": bootstrap_cell(held)} if held else {}
 
 
 def draw(folder: Path, rows: Sequence[Row]) -> Path:

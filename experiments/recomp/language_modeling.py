@@ -12,7 +12,7 @@ from pydantic import PositiveInt
 
 from october.data import CorpusHandle, LanguageModelingText
 from october.errors import OctoberError
-from october.evaluation import bootstrap_interval, interval_cell
+from october.evaluation import bootstrap_cell
 from october.experiments.recomp._perplexity import (
     PERCENT,
     difference_cell,
@@ -150,9 +150,9 @@ def row_of(name: str, measured: Measured, words: Sequence[int], published: str |
     """Return the row of one kind of evidence; the first window, which never has any, is not counted in its tokens."""
     losses, tokens = measured[name]["losses"], np.array(measured[name]["tokens"][1:], dtype=float)
     cells = {
-        "tokens": interval_cell(bootstrap_interval(tokens)),
+        "tokens": bootstrap_cell(tokens),
         "perplexity": perplexity_cell(losses, words),
-        "windows with evidence": interval_cell(bootstrap_interval(PERCENT * (tokens > 0)), "%"),
+        "windows with evidence": bootstrap_cell(PERCENT * (tokens > 0), "%"),
     }
     if name != NONE:
         plain = measured[NONE]["losses"]

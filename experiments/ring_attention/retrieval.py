@@ -25,7 +25,7 @@ from october.attention.ring_attention import (
 from october.attention.ring_attention.line_retrieval import LineRetrieval
 from october.attention.ring_attention.training_batch import IGNORED
 from october.errors import OctoberError
-from october.evaluation import bootstrap_interval, interval_cell, paired_bootstrap_interval
+from october.evaluation import bootstrap_cell, bootstrap_interval, interval_cell, paired_bootstrap_interval
 from october.experiments.ring_attention._ring_common import LazyProcesses
 from october.experiments.ring_attention._small_decoder import MAX_GRADIENT_NORM, Shape, set_rate
 from october.files import content_hash
@@ -211,7 +211,7 @@ def row(context: int, right: Mapping[int, np.ndarray], trained: Sequence[Mapping
 
 def accuracy(right: np.ndarray) -> Cell:
     """Return the share of right answers with its interval over questions."""
-    return interval_cell(bootstrap_interval(right))
+    return bootstrap_cell(right)
 
 
 def difference(right: Mapping[int, np.ndarray], context: int, other: int) -> Cell:
@@ -221,7 +221,7 @@ def difference(right: Mapping[int, np.ndarray], context: int, other: int) -> Cel
 
 def above_a_guess(right: np.ndarray, num_contents: int) -> Cell:
     """Return the accuracy above that of a guess among all contents."""
-    return interval_cell(bootstrap_interval(right - 1 / num_contents))
+    return bootstrap_cell(right - 1 / num_contents)
 
 
 def draw(folder: Path, right: Mapping[int, np.ndarray], num_contents: int) -> Path:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
         token_f1,
         word_perplexity,
     )
-    from .cells import exact_cell, interval_cell, mean_cell, percent_cell, points_cell
+    from .cells import bootstrap_cell, exact_cell, interval_cell, mean_cell, percent_cell, points_cell
     from .harness import Benchmark, benchmark_values, harness_model
     from .intervals import Interval, bootstrap_interval, paired_bootstrap_interval, paired_t_interval, t_interval
 
@@ -25,6 +25,7 @@ __all__ = [
     "Interval",
     "answer_from",
     "benchmark_values",
+    "bootstrap_cell",
     "bootstrap_interval",
     "contains_answer",
     "count_words",
@@ -48,7 +49,9 @@ __all__ = [
 _HOMES = {
     **dict.fromkeys(("answer_from", "contains_answer", "count_words", "exact_match", "normalize_answer"), "answers"),
     **dict.fromkeys(("paired_test", "rouge_l", "token_f1", "word_perplexity"), "answers"),
-    **dict.fromkeys(("exact_cell", "interval_cell", "mean_cell", "percent_cell", "points_cell"), "cells"),
+    **dict.fromkeys(
+        ("bootstrap_cell", "exact_cell", "interval_cell", "mean_cell", "percent_cell", "points_cell"), "cells"
+    ),
     **dict.fromkeys(("Benchmark", "benchmark_values", "harness_model"), "harness"),
     **dict.fromkeys(("Interval", "bootstrap_interval", "paired_bootstrap_interval"), "intervals"),
     **dict.fromkeys(("paired_t_interval", "t_interval"), "intervals"),

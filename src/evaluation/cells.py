@@ -27,11 +27,16 @@ def mean_cell(scores: Scores, unit: str | None = None) -> Cell:
     return interval_cell(t_interval(scores), unit)
 
 
+def bootstrap_cell(values: Scores, unit: str | None = None) -> Cell:
+    """Return the mean of one number a question, or of other cases, with its bootstrap interval."""
+    return interval_cell(bootstrap_interval(values), unit)
+
+
 def percent_cell(cases: Sequence[Any] | Shaped[np.ndarray, " n"]) -> Cell:
     """Return a share in percent with its bootstrap interval; no cases, no number."""
     if not len(cases):
         return Cell(n=0, unit="%")
-    return interval_cell(bootstrap_interval(PERCENT * np.asarray(cases, dtype=float)), "%")
+    return bootstrap_cell(PERCENT * np.asarray(cases, dtype=float), "%")
 
 
 def points_cell(ours: Scores, theirs: Scores) -> Cell:

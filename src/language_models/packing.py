@@ -20,13 +20,13 @@ import hashlib
 import os
 from array import array
 from bisect import bisect_left, insort
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
 from ..errors import OctoberError
-from .answer_training import NOT_LEARNED, TrainingExample
+from .answer_training import NOT_LEARNED, TrainingExample, answer_trainer
 
 Row = Sequence[TrainingExample]
 
@@ -90,6 +90,26 @@ def rows_digest(rows: Sequence[Row]) -> str:
             digest.update(array("q", [len(token_ids), *token_ids, *labels]).tobytes())
         digest.update(b"|")
     return digest.hexdigest()[:16]
+
+
+def packed_trainer(
+    learner: Any, tokenizer: Any, rows: Sequence[Row], arguments: Mapping[str, Any], rows_at_once: int, **more: Any
+) -> Any:
+    """Return a trainer on packed rows, of a model that was seen to keep their examples apart.
+
+    Args:
+        learner: In float32, with adapters or without.
+        tokenizer: Its tokenizer.
+        rows: What it learns from.
+        arguments: As in `answer_trainer`, like what follows.
+        rows_at_once: In a batch.
+        more: `validation` and `score`.
+
+    Raises:
+        OctoberError: As `check_isolation`.
+    """
+    check_isolation(learner.eval(), rows_at_once)
+    return answer_trainer(learner, tokenizer, rows, arguments, batch=packed_batch, **more)
 
 
 @torch.inference_mode()

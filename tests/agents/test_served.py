@@ -1,10 +1,8 @@
 """Agents behind a real engine, over HTTP."""
 
-import threading
-
 import pytest
 import tiny_agents
-from serving import Engine
+from serving import running
 
 from october.agents import AgentSettings, Prompting, ToolBox, read_trajectories, run_agents
 from october.errors import OctoberError
@@ -24,14 +22,8 @@ def local():
 
 @pytest.fixture
 def engine(local):
-    server = Engine(local)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield server
-    server.closing.set()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with running(local) as server:
+        yield server
 
 
 def served(engine, monkeypatch, **more):

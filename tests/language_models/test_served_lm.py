@@ -3,14 +3,13 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-from serving import Engine
+from serving import Engine, running
 
 from october.errors import OctoberError
 from october.language_models import ServedHandle, ServedLM, served_lm
@@ -20,14 +19,8 @@ PROMPTS = ["The capital of", "x", "Question: where is the river", "naïve café"
 
 @pytest.fixture
 def engine(llama) -> Iterator[Engine]:
-    server = Engine(llama)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield server
-    server.closing.set()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with running(llama) as server:
+        yield server
 
 
 @pytest.fixture

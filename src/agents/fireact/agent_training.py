@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from ...errors import OctoberError
-from ...language_models.answer_training import TrainingExample, answer_trainer, with_lora
-from ...language_models.packing import check_isolation, packed, packed_batch, rows_digest
+from ...language_models.answer_training import TrainingExample, with_lora
+from ...language_models.packing import packed, packed_trainer, rows_digest
 from ...language_models.training_runs import (
+    PLAIN_ADAM,
     accumulated_batches,
     check_positive,
     claim_folder,
@@ -141,8 +142,7 @@ def train_agent(
         dropout=settings.lora_dropout,
         targets=settings.lora_targets,
     )
-    check_isolation(learner.eval(), settings.rows_at_once)
-    trainer = answer_trainer(learner, tokenizer, rows, arguments, batch=packed_batch)
+    trainer = packed_trainer(learner, tokenizer, rows, arguments, settings.rows_at_once)
     losses = train_or_go_on(trainer, Path(folder))
     return TrainedAgent(save_model(trainer, Path(folder)), losses, examples)
 
@@ -156,7 +156,7 @@ def _rows(examples: Sequence[TrainingExample], settings: AgentTrainingSettings) 
 def _arguments(folder: Path, settings: AgentTrainingSettings, num_rows: int) -> dict[str, Any]:
     return {
         "output_dir": str(folder),
-        "optim": "adamw_torch",
+        **PLAIN_ADAM,
         "learning_rate": settings.learning_rate,
         "lr_scheduler_type": settings.schedule,
         "warmup_steps": min(settings.warmup_steps, settings.num_steps(num_rows) - 1),

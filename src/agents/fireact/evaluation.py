@@ -8,20 +8,17 @@
 | tokens read, tokens written | of the last prompt, examples included; of all replies |
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
 
 from ...data.documents import Question
 from ...errors import OctoberError
-from ...evaluation import exact_match, percent_cell, token_f1
-from ...evaluation.cells import interval_cell
-from ...evaluation.intervals import bootstrap_interval
+from ...evaluation import bootstrap_cell, exact_match, percent_cell, token_f1
 from ...reporting import Cell
+from ..react import Reward
 from ..trajectory import Trajectory
-
-Score = Callable[[str, Sequence[str]], float]
 
 
 def decided_f1(answer: str, answers: Sequence[str]) -> float:
@@ -30,7 +27,7 @@ def decided_f1(answer: str, answers: Sequence[str]) -> float:
 
 
 def answer_scores(
-    trajectories: Sequence[Trajectory], questions: Sequence[Question], score: Score = exact_match
+    trajectories: Sequence[Trajectory], questions: Sequence[Question], score: Reward = exact_match
 ) -> Float[np.ndarray, " questions"]:
     """Return the score of each trajectory's answer; none scores 0.
 
@@ -47,8 +44,8 @@ def trajectory_cells(
     trajectories: Sequence[Trajectory],
     questions: Sequence[Question],
     *,
-    reward: Score = exact_match,
-    f1: Score | None = decided_f1,
+    reward: Reward = exact_match,
+    f1: Reward | None = decided_f1,
 ) -> dict[str, Cell]:
     """Return what a table shows of an agent.
 
@@ -67,12 +64,8 @@ def trajectory_cells(
     return {
         **cells,
         "finished": percent_cell([made.answer is not None for made in trajectories]),
-        "rounds": _mean([len(made.steps) for made in trajectories]),
-        "searches": _mean([made.num_searches for made in trajectories]),
-        "tokens read": _mean([made.cost.prompt_tokens for made in trajectories]),
-        "tokens written": _mean([made.cost.generated_tokens for made in trajectories]),
+        "rounds": bootstrap_cell([len(made.steps) for made in trajectories]),
+        "searches": bootstrap_cell([made.num_searches for made in trajectories]),
+        "tokens read": bootstrap_cell([made.cost.prompt_tokens for made in trajectories]),
+        "tokens written": bootstrap_cell([made.cost.generated_tokens for made in trajectories]),
     }
-
-
-def _mean(values: Sequence[float]) -> Cell:
-    return interval_cell(bootstrap_interval(values))

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from ...errors import OctoberError
-from ...language_models.answer_training import NOT_LEARNED, TrainingExample, answer_trainer, with_lora
-from ...language_models.packing import check_isolation, packed, packed_batch, rows_digest
+from ...language_models.answer_training import NOT_LEARNED, TrainingExample, with_lora
+from ...language_models.packing import packed, packed_trainer, rows_digest
 from ...language_models.tokens import PromptTokenizer
 from ...language_models.training_runs import (
+    PLAIN_ADAM,
     accumulated_batches,
     check_positive,
     claim_folder,
@@ -156,15 +157,9 @@ def train_language_model(
     validation_rows = training_rows(tokenizer, validation, settings)[0] if validation else []
     claim_folder(Path(folder), asdict(settings), [rows_digest(rows), rows_digest(validation_rows), score is not None])
     learner = with_lora(copy.deepcopy(model).float(), settings.lora_rank, settings.seed)
-    check_isolation(learner.eval(), settings.rows_at_once)
-    trainer = answer_trainer(
-        learner,
-        tokenizer,
-        rows,
-        _arguments(folder, settings, accumulated, validated=bool(validation_rows), scored=score is not None),
-        batch=packed_batch,
-        validation=validation_rows,
-        score=score,
+    arguments = _arguments(folder, settings, accumulated, validated=bool(validation_rows), scored=score is not None)
+    trainer = packed_trainer(
+        learner, tokenizer, rows, arguments, settings.rows_at_once, validation=validation_rows, score=score
     )
     losses = train_or_go_on(trainer, Path(folder))
     saved = save_model(trainer, Path(folder))
@@ -221,7 +216,7 @@ def _arguments(
     schedule, rate_at_the_end = _SCHEDULES[settings.schedule]
     arguments = {
         "output_dir": str(folder),
-        "optim": "adamw_torch",
+        **PLAIN_ADAM,
         "learning_rate": settings.learning_rate,
         "lr_scheduler_type": schedule,
         "lr_scheduler_kwargs": {rate_at_the_end: settings.final_learning_rate},
