@@ -39,7 +39,7 @@ def window_cases(ring: Processes, divisor: int) -> list[Measured]:
             peer=whole * float(share),
             unit="s",
             bar="<=1.25",
-            peer_settings="ours, causal without a window, zigzag, times the share; medians of 3 interleaved runs",
+            peer_settings="ours, causal without a window, zigzag, times the share; medians of 5 interleaved runs",
         )
     ]
 
@@ -169,7 +169,7 @@ def balance_cases(pool: Processes, divisor: int) -> list[Measured]:
     return cases
 
 
-def interleaved(ours: Callable[[], Any], peer: Callable[[], Any], repeats: int = 3) -> tuple[float, float]:
+def interleaved(ours: Callable[[], Any], peer: Callable[[], Any], repeats: int = 5) -> tuple[float, float]:
     """Return the median seconds of both calls, run in turn after an untimed call of each."""
     ours()
     peer()

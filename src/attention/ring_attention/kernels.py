@@ -8,6 +8,7 @@ gradients add up. Key/value heads are not repeated: query head i uses key/value 
 """
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -22,9 +23,10 @@ _FLASH = torch.ops.aten._scaled_dot_product_flash_attention
 _FLASH_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_backward
 _EFFICIENT = torch.ops.aten._scaled_dot_product_efficient_attention
 _EFFICIENT_BACKWARD = torch.ops.aten._scaled_dot_product_efficient_attention_backward
-# Torch's CPU kernel goes through a triangle in blocks of 64 to 256 rows and 512 keys and computes those on the diagonal
-# whole. Cut up, the same triangle takes fewer pairs; but in 16 bits the kernel is slow on small tiles.
-CPU_TRIANGLE = 128  # rows
+# Torch's CPU kernel goes through a triangle in blocks of 32 to 256 rows and 512 keys and computes those on the diagonal
+# whole. Cut up, the same triangle takes fewer pairs; but each tile is merged too, and in 16 bits small tiles are slow.
+_CPU_KEY_BLOCK = 512
+CPU_TRIANGLE = 256  # rows
 _FLASH_HEAD_DIM = 256  # the largest that CUDA's flash kernel takes
 _FLASH_CAPABILITY = (8, 0)  # the oldest card that it runs on
 
@@ -81,6 +83,8 @@ def tile_forward(
     scale: float,
 ) -> tuple[Float[Tensor, "batch heads height head_dim"], Float[Tensor, "batch heads height"]]:
     """Return the tile's output and log-sum-exp (float32, or float64 for float64)."""
+    if _far_by_mask(tile, query):
+        return _forward(query, key, value, scale, causal=False, mask=_upper(query.dtype)[: tile.height, : tile.width])
     if tile.kind == "far":
         output, log_sum_exp = _forward(query.flip(-2), key.flip(-2), value.flip(-2), scale, causal=True)
         return output.flip(-2), log_sum_exp.flip(-1)
@@ -97,6 +101,8 @@ def tile_backward(
     scale: float,
 ) -> Gradients:
     """Return the tile's share of the gradients, given output and log-sum-exp of the whole rows."""
+    if _far_by_mask(tile, key):
+        return _backward(rows, key, value, scale, causal=False, mask=_upper(key.dtype)[: tile.height, : tile.width])
     if tile.kind == "far":
         gradients = _backward(rows.reversed(), key.flip(-2), value.flip(-2), scale, causal=True)
         return Gradients(*(gradient.flip(-2) for gradient in gradients))
@@ -105,14 +111,28 @@ def tile_backward(
     return _backward(rows, key, value, scale, causal=tile.kind == "causal")
 
 
-def _forward(query: Tensor, key: Tensor, value: Tensor, scale: float, *, causal: bool) -> tuple[Tensor, Tensor]:
+def _far_by_mask(tile: Tile, tensor: Tensor) -> bool:
+    """Tell whether an upper triangle is one block of keys to torch's CPU kernel, which computes it whole anyway."""
+    return tile.kind == "far" and tile.width <= _CPU_KEY_BLOCK and fused_kernel(tensor) == "cpu"
+
+
+@lru_cache(maxsize=4)
+def _upper(dtype: torch.dtype) -> Tensor:
+    """Return what is added to the scores of the largest such triangle; its corner serves the smaller ones."""
+    below = torch.ones(_CPU_KEY_BLOCK, _CPU_KEY_BLOCK, dtype=torch.bool).tril(-1)
+    return torch.zeros(below.shape, dtype=dtype).masked_fill_(below, -torch.inf)
+
+
+def _forward(
+    query: Tensor, key: Tensor, value: Tensor, scale: float, *, causal: bool, mask: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     name = fused_kernel(query)
     if name == "plain":
         return _plain_forward(query, key, value, scale, _lower(query, key) if causal else None)
     grouped = _grouped(query, key.shape[1])
     keys, values = _expanded(key, grouped), _expanded(value, grouped)
     if name == "cpu":
-        output, log_sum_exp = _CPU(grouped, keys, values, 0.0, causal, scale=scale)
+        output, log_sum_exp = _CPU(grouped, keys, values, 0.0, causal, attn_mask=mask, scale=scale)
     elif name == "flash":
         output, log_sum_exp = _FLASH(grouped, keys, values, 0.0, causal, scale=scale)[:2]
     else:
@@ -121,7 +141,9 @@ def _forward(query: Tensor, key: Tensor, value: Tensor, scale: float, *, causal:
     return output.reshape(query.shape), log_sum_exp.reshape(query.shape[:-1])
 
 
-def _backward(rows: QueryRows, key: Tensor, value: Tensor, scale: float, *, causal: bool) -> Gradients:
+def _backward(
+    rows: QueryRows, key: Tensor, value: Tensor, scale: float, *, causal: bool, mask: Tensor | None = None
+) -> Gradients:
     name = fused_kernel(rows.query)
     if name == "plain":
         return _plain_backward(rows, key, value, scale, _lower(rows.query, key) if causal else None)
@@ -129,7 +151,8 @@ def _backward(rows: QueryRows, key: Tensor, value: Tensor, scale: float, *, caus
     keys, values = _expanded(key, grouped.query), _expanded(value, grouped.query)
     if name == "cpu":
         query, output, grad_output, sums = grouped
-        found = _CPU_BACKWARD(grad_output, query, keys, values, output, sums, 0.0, causal, scale=scale)
+        states = (grad_output, query, keys, values, output, sums)
+        found = _CPU_BACKWARD(*states, 0.0, causal, attn_mask=mask, scale=scale)
     elif name == "flash":
         found = _flash_backward(grouped, keys, values, scale, causal)
     else:

@@ -30,7 +30,7 @@ from .layouts import Run
 Kind = Literal["full", "causal", "far", "band"]
 NARROW = 128  # diagonals
 STRIP = 256  # rows of a strip of a narrow band
-WIDE_STRIP = 768  # rows of a strip of any other band: with fewer, the CPU kernel goes through them in smaller blocks
+WIDE_STRIP = 1024  # rows of a strip of any other band: from 768 on, the CPU kernel takes its largest blocks
 
 
 @dataclass(frozen=True)
