@@ -27,6 +27,8 @@ from .text import aligned
 
 LONG_RUN_SECONDS = 10.0  # a call that takes longer is repeated only so often:
 LONG_RUN_REPEATS = 3
+SHORT_RUNS_SECONDS = 30.0  # shorter ones are repeated until they fill so much: one core may be slow for seconds on end,
+MOST_REPEATS = 25  # where it shares its hardware; but no oftener than this
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ class Case:
         peer: The peer's call for the same result.
         bar: `>=5`, `<=1.05` (see the module), or None for a number without a bar.
         unit: 's', or 'ms' to show milliseconds.
-        repeats: Timed calls of each, after one untimed; 3 where a call takes over 10 s.
+        repeats: Timed calls of each, after one untimed: at least so many, more where calls are short (up to 25 in half
+            a minute), 3 where a call takes over 10 s.
         check: Called with both results of the untimed calls; raises where they differ.
         peer_settings: Version, threads and options of the peer, as favourable to it as a knowing user makes them.
     """
@@ -164,8 +167,7 @@ def _timed(case: Case) -> dict[str, Any]:
     if case.check is not None:
         case.check(our_result, peer_result)
     del our_result, peer_result
-    long = max(our_seconds, peer_seconds) > LONG_RUN_SECONDS
-    repeats = min(case.repeats, LONG_RUN_REPEATS) if long else case.repeats
+    repeats = _repeats(case, our_seconds, peer_seconds)
     pairs = [_pair(case, ours_first=turn % 2 == 0) for turn in range(repeats)]
     ratios = [peer / ours for ours, peer in pairs]
     scale = 1000.0 if case.unit == "ms" else 1.0
@@ -173,6 +175,13 @@ def _timed(case: Case) -> dict[str, Any]:
     peer = statistics.median(peer for _, peer in pairs)
     entry = _entry(case, ours * scale, peer * scale, peer / ours, [min(ratios), max(ratios)])
     return {**entry, "repeats": repeats}
+
+
+def _repeats(case: Case, our_seconds: float, peer_seconds: float) -> int:
+    if max(our_seconds, peer_seconds) > LONG_RUN_SECONDS:
+        return min(case.repeats, LONG_RUN_REPEATS)
+    in_time = SHORT_RUNS_SECONDS / max(our_seconds + peer_seconds, SHORT_RUNS_SECONDS / MOST_REPEATS)
+    return max(case.repeats, int(in_time))
 
 
 def _pair(case: Case, ours_first: bool) -> tuple[float, float]:

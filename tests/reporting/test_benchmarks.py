@@ -50,8 +50,8 @@ def test_median_of_interleaved_repeats_after_a_warm_up(clock, tmp_path):
     }
 
 
-@pytest.mark.parametrize(("seconds", "repeats"), [(10.0, 5), (10.1, 3)])
-def test_long_runs_are_repeated_less(clock, tmp_path, seconds, repeats):
+@pytest.mark.parametrize(("seconds", "repeats"), [(0.1, 25), (1.0, 15), (2.0, 10), (10.0, 5), (10.1, 3)])
+def test_short_runs_are_repeated_more_and_long_ones_less(clock, tmp_path, seconds, repeats):
     run_benchmark("b", [Case("c", clock.takes("ours", 1), clock.takes("peer", seconds))], tmp_path)
     assert clock.calls.count("peer") == 1 + repeats
     written = json.loads((tmp_path / "b.json").read_text())
