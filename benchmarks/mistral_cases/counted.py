@@ -128,7 +128,9 @@ class _KernelPairs(TorchDispatchMode):
             rows, columns = query.shape[2], key.shape[2]
             causal = args[FUSED[func]] if len(args) > FUSED[func] else (kwargs or {}).get("is_causal", False)
             assert not causal or rows == columns, "a causal call is square"
-            self.pairs += query.shape[0] * query.shape[1] * (rows * (rows + 1) // 2 if causal else rows * columns)
+            mask = (kwargs or {}).get("attn_mask")
+            seen = rows * (rows + 1) // 2 if causal else rows * columns if mask is None else int((mask == 0).sum())
+            self.pairs += query.shape[0] * query.shape[1] * seen
         return func(*args, **(kwargs or {}))
 
 

@@ -9,6 +9,7 @@ data folder's `readings`, whatever table asks.
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +19,7 @@ from scipy.special import log_softmax, logsumexp
 
 from october.experiments.ra_dit._bench import Asked
 from october.files import content_hash, data_home, write_whole
-from october.language_models import LanguageModel, ModelHandle, ServedHandle, TransformersLM
+from october.language_models import LanguageModel, ModelHandle, ServedHandle
 from october.language_models.answer_training import trained_model
 from october.retrieval.ra_dit import Ensemble, Mixed, Reading
 
@@ -27,6 +28,32 @@ Strategy = Literal[
     "mixture", "concatenation", "no_retrieval"
 ]  # of reading; what follows from the first is chosen later
 Read = dict[str, list[Any]]  # answer, candidates, written, by_prompt, scores: one of each for every question
+
+
+@dataclass(frozen=True)
+class TunedModel(ModelHandle):
+    """A local model as it was tuned, which may be one that was tuned before.
+
+    Attributes:
+        base: What tuning began with.
+        folder: As `trained_once` keeps it: under a name that tells what decided it.
+    """
+
+    base: ModelHandle | None = None
+    folder: Path = Path()
+
+    def load(self) -> tuple[Any, Any]:
+        """Return the tuned model, adapters merged, and its tokenizer."""
+        network, tokenizer = self._base().load()
+        return trained_model(network, self.folder), tokenizer
+
+    def fingerprint(self) -> str:
+        """Return 16 digits of the model and of what it was tuned on."""
+        return content_hash([self._base().fingerprint(), self.folder.parent.name])
+
+    def _base(self) -> ModelHandle:
+        assert self.base is not None
+        return replace(self.base, dtype=self.dtype)
 
 
 class Reader:
@@ -48,9 +75,13 @@ class Reader:
         """The model itself, loaded when it is first asked."""
         if self.folder is None or not isinstance(self.handle, ModelHandle):
             return self.handle.language_model()
-        network, tokenizer = self.handle.load()
-        tuned = trained_model(network, self.folder)
-        return TransformersLM(tuned, tokenizer, max_batch_tokens=self.handle.max_batch_tokens)
+        return self.tuned_handle().language_model()
+
+    def tuned_handle(self) -> "TunedModel":
+        """Return the local model as it was tuned, as something that can be tuned once more."""
+        assert isinstance(self.handle, ModelHandle)
+        assert self.folder is not None
+        return TunedModel(**vars(self.handle) | {"base": self.handle, "folder": self.folder})
 
     def fingerprint(self) -> str:
         """Return what identifies the model: tuned ones stand in a folder that is named by what decided them."""

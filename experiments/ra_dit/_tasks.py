@@ -10,7 +10,9 @@ import numpy as np
 from october.data import ChoiceQuestion
 from october.data.documents import Question, QuestionHandle
 from october.data.knowledge_tasks import Metric
+from october.errors import OctoberError
 from october.evaluation import exact_match, rouge_l, token_f1
+from october.files import content_hash
 from october.retrieval.ra_dit import Example, rendered
 
 COLUMNS: Mapping[Metric, str] = {"exact_match": "EM", "accuracy": "accuracy", "rouge_l": "ROUGE-L", "f1": "F1"}
@@ -30,6 +32,35 @@ def example_of(question: Question, task: str) -> Example:
         turns, last = dialogue_of(question.text)
         return rendered("wow", last, first, turns=turns, **fields)
     return rendered(_FAMILIES.get(task, "open_qa"), question.text, first, **fields)
+
+
+class TaskExamples:
+    """Training questions of one task, of many kinds, as a model is tuned on them.
+
+    Args:
+        data: The questions.
+        count: Of them.
+    """
+
+    def __init__(self, data: QuestionHandle, count: int) -> None:
+        self.data = data
+        self.count = count
+        self.name = f"{count} examples of {data.name}"
+
+    def load(self) -> list[Example]:
+        """Return them in their template.
+
+        Raises:
+            OctoberError: The set has fewer, or cannot be read.
+        """
+        questions = self.data.load("train")
+        if len(questions) < self.count:
+            raise OctoberError(f"num_examples={self.count}: {self.data.name} has {len(questions)} training questions")
+        return [example_of(question, self.data.name) for question in of_many_kinds(questions, self.count)]
+
+    def fingerprint(self) -> str:
+        """Return 16 digits that change with any of them."""
+        return content_hash([self.data.fingerprint(), self.count])
 
 
 def dialogue_of(text: str) -> tuple[list[tuple[str, str]], str]:

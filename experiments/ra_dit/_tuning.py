@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from october.errors import OctoberError
 from october.experiments.ra_dit._bench import Bench
@@ -13,7 +13,6 @@ from october.retrieval.ra_dit import (
     Example,
     Instance,
     LanguageModelSettings,
-    MixtureHandle,
     retrieved_examples,
     train_language_model,
 )
@@ -41,7 +40,19 @@ class LanguageModelTuning:
                 raise OctoberError(f"language_model_tuning.{name}={getattr(self, name)}: must not be below 0")
 
 
-def tuned_language_model(model: ModelHandle, mixture: MixtureHandle, bench: Bench, tuning: LanguageModelTuning) -> Kept:
+class Examples(Protocol):
+    """What a model is tuned on: a mixture of instructions, or examples of one task."""
+
+    name: str
+
+    def load(self) -> list[Example]:
+        """Return the examples."""
+
+    def fingerprint(self) -> str:
+        """Return what changes with any of them."""
+
+
+def tuned_language_model(model: ModelHandle, mixture: Examples, bench: Bench, tuning: LanguageModelTuning) -> Kept:
     """Return the language model (or its adapters) that was tuned on a mixture; from the data folder if it is there.
 
     `about` holds `examples`, `instances`, `without` (searched for, nothing found), `skipped`, `losses` (of each step)

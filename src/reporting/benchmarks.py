@@ -1,7 +1,7 @@
 """Side-by-side measurements: ours against a peer, interleaved, in one run on one machine.
 
 A file of `benchmarks/` builds its cases and hands them to `run_benchmark`, which prints a table and writes
-`results/benchmarks/NAME.json`:
+`results/benchmarks/NAME.MACHINE.json`, one file a machine, for ratios depend on it:
 
     {"environment": {...}, "cases": [{"case", "ours", "peer", "unit", "ratio", "spread", "bar", "met"}]}
 
@@ -15,7 +15,7 @@ import math
 import re
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +23,7 @@ from typing import Any, Literal
 from ..errors import OctoberError
 from ..files import write_whole
 from .environment import commit, hardware, peak_memory_bytes, versions
+from .records import Hardware
 from .text import aligned
 
 LONG_RUN_SECONDS = 10.0  # a call that takes longer is repeated only so often:
@@ -83,7 +84,7 @@ class Measured:
 def run_benchmark(
     name: str, cases: Sequence[Case | Measured], results: str | Path = Path("results/benchmarks")
 ) -> list[dict[str, Any]]:
-    """Measure every case, print the table, write `results/NAME.json`, and return its cases.
+    """Measure every case, print the table, write `results/NAME.MACHINE.json`, and return its cases.
 
     Args:
         name: Name of the file.
@@ -99,20 +100,72 @@ def run_benchmark(
     for case in cases:
         print(f"{name}: {case.name} ...", flush=True)
         measured.append(_timed(case) if isinstance(case, Case) else _compared(case))
+    machine = hardware()
     environment = {
         "commit": code,
         "clean": clean,
-        "hardware": hardware().model_dump(),
+        "hardware": machine.model_dump(),
         "versions": versions(),
         "peak_memory_bytes": peak_memory_bytes(),
         "measured_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "peer_settings": {case.name: case.peer_settings for case in cases},
         "repeats": {entry["case"]: entry.pop("repeats") for entry in measured},
     }
-    path = Path(results) / f"{name}.json"
+    path = Path(results) / f"{name}.{machine_name(machine)}.json"
     write_whole(path, json.dumps({"environment": environment, "cases": measured}, indent=2) + "\n")
     print(benchmark_table(measured), f"written: {path}", sep="\n\n")
     return measured
+
+
+def machine_name(machine: Hardware) -> str:
+    """Return a machine's processors as they stand in a file's name: `amd_epyc`, `intel_xeon_nvidia_h200`."""
+    words = re.findall(r"[a-z0-9]+", re.sub(r"\((r|tm)\)", "", f"{machine.cpu} {machine.gpu or ''}".lower()))
+    return "_".join(word for word in words if word not in ("cpu", "processor")) or "unknown"
+
+
+def recorded_benchmarks(folder: str | Path) -> dict[str, dict[str, Any]]:
+    """Return what is written of each benchmark, its `environment` and its `cases`, by its file: `ridge.amd_epyc`.
+
+    Raises:
+        OctoberError: A file that is not a benchmark's.
+    """
+    found = {}
+    for path in sorted(Path(folder).glob("*.json")):
+        try:
+            entry = json.loads(path.read_text(encoding="utf-8"))
+            found[path.stem] = {"environment": dict(entry["environment"]), "cases": list(entry["cases"])}
+        except (ValueError, KeyError, TypeError) as error:
+            raise OctoberError(f"{path}: not a benchmark's file ({error})") from error
+    return found
+
+
+def benchmarks_by_name(files: str | Path, results: str | Path) -> dict[str, list[dict[str, Any]]]:
+    """Return what is written of each benchmark that there is, one entry a machine.
+
+    Args:
+        files: Folder of the benchmarks themselves.
+        results: Folder of what they wrote.
+
+    Raises:
+        OctoberError: As `recorded_benchmarks`.
+    """
+    names = [path.stem for path in sorted(Path(files).glob("*.py"))]
+    recorded = recorded_benchmarks(results).items()
+    return {name: [entry for place, entry in recorded if place.split(".")[0] == name] for name in names}
+
+
+def benchmark_block(name: str, entries: Sequence[Mapping[str, Any]]) -> str:
+    """Return a benchmark as Markdown, on every machine on which it was measured."""
+    return "\n\n".join(map(_on_one_machine, entries)) or f"Not measured yet: `make benchmarks NAME={name}` does it."
+
+
+def _on_one_machine(benchmark: Mapping[str, Any]) -> str:
+    environment, cases = benchmark["environment"], benchmark["cases"]
+    bars = [case["met"] for case in cases if case["met"] is not None]
+    machine, day = environment["hardware"], environment["measured_at"][:10]
+    code = environment["commit"][:10] + ("" if environment["clean"] else " with changes")
+    said = f"{bars.count(True)} of {len(bars)} bars are met. Run: {machine['cpu']}, {machine['threads']} threads"
+    return f"{benchmark_table(cases)}\n\n{said}, commit {code}, {day}."
 
 
 def benchmark_table(cases: Sequence[dict[str, Any]]) -> str:

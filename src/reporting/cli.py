@@ -74,12 +74,14 @@ def _record(folders: list[str], results: Path, outputs: Path) -> None:
 
 
 def _generated(results: Path, check: bool) -> None:
+    from .benchmarks import benchmarks_by_name
     from .published import papers
     from .readme import readme_files, regenerated
     from .store import recorded
 
     records = [entry.record for entry in recorded(results)]
-    stale = regenerated(readme_files(Path()), papers(), records)
+    benchmarks = benchmarks_by_name("benchmarks", results / "benchmarks")
+    stale = regenerated(readme_files(Path()), papers(), records, benchmarks)
     if check:
         for path in stale:
             print(f"{path}: not what {results}/ says; run october-report --markdown", file=sys.stderr)

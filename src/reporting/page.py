@@ -5,20 +5,18 @@ What is a page of its own (trajectories to look through) lies beside it in the f
 """
 
 import base64
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import yaml
 from jinja2 import Environment, StrictUndefined
 
-from ..errors import OctoberError
 from ..files import write_whole
 from . import tables, text
+from .benchmarks import recorded_benchmarks
 from .published import Published, PublishedTable, experiments_folder
 from .readme import claims_block
 from .records import ClaimResult, Figure, Record, Verdict
@@ -115,7 +113,8 @@ def render(
     environment.filters["capitalize_first"] = lambda sentence: sentence[:1].upper() + sentence[1:]
     template = environment.from_string(Path(__file__).with_name("report.html").read_text(encoding="utf-8"))
     totals = {verdict: sum(paper.counts[verdict] for paper in shown) for verdict in VERDICTS}
-    return template.render(papers=shown, totals=totals, benchmarks=_benchmarks(Path(benchmarks)), notice=notice())
+    cases = {name: entry["cases"] for name, entry in recorded_benchmarks(benchmarks).items()}
+    return template.render(papers=shown, totals=totals, benchmarks=cases, notice=notice())
 
 
 def linked_pages(kept: Sequence[Entry], runs: Sequence[Entry]) -> dict[str, Path]:
@@ -259,13 +258,3 @@ def _data_uri(path: Path) -> str | None:
         return None
     kind = "image/svg+xml" if path.suffix == ".svg" else "image/png"
     return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
-
-
-def _benchmarks(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    found = {}
-    for path in sorted(folder.glob("*.json")):
-        try:
-            found[path.stem] = list(json.loads(path.read_text(encoding="utf-8"))["cases"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise OctoberError(f"{path}: not a benchmark's file ({error})") from error
-    return found

@@ -6,14 +6,19 @@ A file marks such a part with two comment lines, and what stands between them is
     <!-- table:NAME/TABLE:start -->         our table beside theirs
     <!-- claims:NAME:start -->              the paper's claims with their verdicts
     <!-- published:NAME:start -->           every table and figure of the paper, and what becomes of it here
+    <!-- benchmark:NAME:start -->           what benchmarks/NAME.py measured beside its peers, and the bars
     <!-- ...:end -->
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from ..errors import OctoberError
+from .benchmarks import benchmark_block
 from .published import Published
 from .records import Record
 from .tables import (
@@ -31,8 +36,19 @@ from .tables import (
 _MARK = re.compile(r"^<!-- (\w+)(?::([\w/.-]+))?:(start|end) -->[ \t]*$", re.MULTILINE)
 
 
-def regenerated(files: Sequence[Path], papers: Mapping[str, Published], records: Sequence[Record]) -> dict[Path, str]:
+def regenerated(
+    files: Sequence[Path],
+    papers: Mapping[str, Published],
+    records: Sequence[Record],
+    benchmarks: Mapping[str, Sequence[Mapping[str, Any]]] = MappingProxyType({}),
+) -> dict[Path, str]:
     """Return the new text of every file whose generated parts are not what the records say.
+
+    Args:
+        files: Where they stand.
+        papers: By name.
+        records: Of tables.
+        benchmarks: As `benchmarks_by_name` gives them.
 
     Raises:
         OctoberError: A part that is opened and not closed, or that names something unknown.
@@ -40,7 +56,7 @@ def regenerated(files: Sequence[Path], papers: Mapping[str, Published], records:
     changed = {}
     for path in files:
         text = path.read_text(encoding="utf-8")
-        new = _filled(path, text, papers, records)
+        new = _filled(path, text, partial(_block, papers=papers, records=records, benchmarks=benchmarks))
         if new != text:
             changed[path] = new
     return changed
@@ -73,7 +89,7 @@ def claims_block(published: Published, records: Sequence[Record]) -> str:
     return f"{tally(claims)}.\n\n{claims_table(claims)}" if claims else "The paper's claims are not written down yet."
 
 
-def _filled(path: Path, text: str, papers: Mapping[str, Published], records: Sequence[Record]) -> str:
+def _filled(path: Path, text: str, block_of: Callable[[Path, str, str], str]) -> str:
     marks = list(_MARK.finditer(text))
     parts, position = [], 0
     for opening, closing in zip(marks[::2], [*marks[1::2], None], strict=False):
@@ -84,13 +100,22 @@ def _filled(path: Path, text: str, papers: Mapping[str, Published], records: Seq
             or opening.group(1, 2) != closing.group(1, 2)
         ):
             raise OctoberError(f"{path}: {opening[0].strip()} is not followed by its own end mark")
-        block = _block(path, opening[1], opening[2] or "", papers, records)
+        block = block_of(path, opening[1], opening[2] or "")
         parts += [text[position : opening.end()], f"\n\n{block}\n\n"]
         position = closing.start()
     return "".join([*parts, text[position:]])
 
 
-def _block(path: Path, kind: str, name: str, papers: Mapping[str, Published], records: Sequence[Record]) -> str:
+def _block(
+    path: Path,
+    kind: str,
+    name: str,
+    papers: Mapping[str, Published],
+    records: Sequence[Record],
+    benchmarks: Mapping[str, Sequence[Mapping[str, Any]]],
+) -> str:
+    if kind == "benchmark" and name in benchmarks:
+        return benchmark_block(name, benchmarks[name])
     if kind == "results" and not name:
         return summary(list(papers.values()), records, links=True)
     paper, _, table = name.partition("/")

@@ -18,11 +18,15 @@ from october.experiments.ra_dit import commonsense as commonsense_module
 from october.experiments.ra_dit._bench import Bench
 from october.experiments.ra_dit._reading import Reader
 from october.experiments.ra_dit._systems import System, Systems
+from october.experiments.ra_dit._tasks import TaskExamples
+from october.experiments.ra_dit._tuning import tuned_language_model
 from october.experiments.ra_dit.ablation import ablation
 from october.experiments.ra_dit.distraction import distraction
 from october.experiments.ra_dit.ensemble import ensemble
+from october.experiments.ra_dit.few_shot_tuned import few_shot_tuned
 from october.experiments.ra_dit.main import PUBLISHED, main
 from october.experiments.ra_dit.retriever import retriever
+from october.language_models.answer_training import trained_model
 from october.reporting.published import published_of
 from october.retrieval.ra_dit import Ensemble
 
@@ -57,6 +61,18 @@ class TestTables:
         assert {metric.replace("1-shot", "5-shot") for metric in result.evidence} == claims_of("main")
         _, paper = ran(tmp_path, "main_paper", main, settings(model, encoder, mixture, shots=[0]))
         assert {row.published for row in paper.rows} == {None}
+
+    def test_few_shot_tuned(self, tmp_path, model, encoder, mixture):
+        arguments = settings(model, encoder, mixture, task_tuning=LANGUAGE_MODEL, num_examples=2)
+        run, result = ran(tmp_path, "few_shot_tuned", few_shot_tuned, arguments)
+        assert [row.published for row in result.rows] == [None, None, None, "RA-DIT"]
+        assert set(result.evidence) == claims_of("few_shot_tuned")
+        bench = Bench(Known(), Town(), encoder, 4, RETRIEVAL)
+        systems = Systems(model, mixture, bench, LANGUAGE_MODEL, RETRIEVER, 3)
+        assert run.finished["in-context retrieval"] == systems.answers(System())
+        assert run.finished["RA-DIT before"] == systems.answers(System(True, True))
+        with pytest.raises(OctoberError, match="num_examples=99: known has 9 training questions"):
+            ran(tmp_path / "more", "few_shot_tuned", few_shot_tuned, {**arguments, "num_examples": 99})
 
     def test_ablation(self, tmp_path, model, encoder, mixture):
         arguments = settings(model, encoder, mixture, num_passages=[1, 3], variants=True)
@@ -126,9 +142,25 @@ class TestTables:
         }
 
 
+def test_further_tuning_begins_where_tuning_ended(model, encoder, mixture):
+    bench = Bench(Known(), Town(), encoder, 4, RETRIEVAL)
+    once = tuned_language_model(model, mixture, bench, LANGUAGE_MODEL)
+    handle = Reader(model, 3, once.folder).tuned_handle()
+    tokens = torch.arange(5)[None]
+    expected = trained_model(model.load()[0], once.folder)(tokens).logits
+    assert torch.equal(handle.load()[0](tokens).logits, expected)
+    assert not torch.allclose(model.load()[0](tokens).logits, expected, atol=1e-6)
+    assert handle.fingerprint() != model.fingerprint()
+    examples = TaskExamples(Known(), 2)
+    again = tuned_language_model(handle, examples, bench, LANGUAGE_MODEL)
+    assert again.folder != tuned_language_model(model, examples, bench, LANGUAGE_MODEL).folder
+    twice = Reader(handle, 3, again.folder)
+    assert not torch.allclose(twice.tuned_handle().load()[0](tokens).logits, expected, atol=1e-6)
+
+
 @pytest.mark.parametrize("size", ["tiny", "small", "full"])
 def test_the_tables_share_their_models(size):
-    names = ("main", "ablation", "distraction", "retriever", "ensemble")
+    names = ("main", "ablation", "distraction", "retriever", "ensemble", "few_shot_tuned")
     configs = [
         configuration.resolved(configuration.composed([f"experiment=ra_dit/{name}", f"size={size}"])) for name in names
     ]

@@ -6,7 +6,11 @@ from hypothesis import strategies as st
 
 from october.errors import OctoberError
 from october.reporting import benchmarks
-from october.reporting.benchmarks import Case, Measured, benchmark_table, meets, run_benchmark
+from october.reporting.benchmarks import Case, Measured, benchmark_table, machine_name, meets, run_benchmark
+from october.reporting.environment import hardware
+from october.reporting.records import Hardware
+
+FILE = f"b.{machine_name(hardware())}.json"
 
 
 @pytest.fixture
@@ -54,7 +58,7 @@ def test_median_of_interleaved_repeats_after_a_warm_up(clock, tmp_path):
 def test_short_runs_are_repeated_more_and_long_ones_less(clock, tmp_path, seconds, repeats):
     run_benchmark("b", [Case("c", clock.takes("ours", 1), clock.takes("peer", seconds))], tmp_path)
     assert clock.calls.count("peer") == 1 + repeats
-    written = json.loads((tmp_path / "b.json").read_text())
+    written = json.loads((tmp_path / FILE).read_text())
     assert written["environment"]["repeats"] == {"c": repeats}
 
 
@@ -72,7 +76,7 @@ def test_the_file_is_as_designed(clock, tmp_path, capsys):
         Measured("note", 1.0, 2.0, "s"),
     ]
     returned = run_benchmark("b", cases, tmp_path)
-    written = json.loads((tmp_path / "b.json").read_text())
+    written = json.loads((tmp_path / FILE).read_text())
     assert set(written) == {"environment", "cases"}
     assert written["cases"] == returned
     for case in written["cases"]:
@@ -100,6 +104,19 @@ def test_table(clock, tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("cpu", "gpu", "name"),
+    [
+        ("AMD EPYC", None, "amd_epyc"),
+        ("Intel(R) Xeon(R) Processor", None, "intel_xeon"),
+        ("Intel(R) Core(TM) i7-9750H CPU @ 2.60GHz", "NVIDIA H200", "intel_core_i7_9750h_2_60ghz_nvidia_h200"),
+        ("", None, "unknown"),
+    ],
+)
+def test_a_machines_name(cpu, gpu, name):
+    assert machine_name(Hardware(**hardware().model_dump() | {"cpu": cpu, "gpu": gpu, "gpus": 0})) == name
+
+
 def test_the_check_sees_both_results_before_timing(clock, tmp_path):
     def check(ours, peer):
         assert (ours, peer) == ("result of ours", "result of peer")
@@ -108,7 +125,7 @@ def test_the_check_sees_both_results_before_timing(clock, tmp_path):
 
     with pytest.raises(AssertionError, match="they differ"):
         run_benchmark("b", [Case("c", clock.takes("ours", 1), clock.takes("peer", 1), check=check)], tmp_path)
-    assert not (tmp_path / "b.json").exists()
+    assert not list(tmp_path.iterdir())
 
 
 @settings(deadline=None, max_examples=100)

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from october.errors import OctoberError
@@ -51,6 +53,52 @@ def test_a_new_record_makes_a_file_stale(readme, record, published):
     assert "Not recorded yet: `october experiment=coin/fairness` runs it." in path.read_text()
     assert "No runs are recorded yet." in path.read_text()
     assert list(regenerated([path], {"coin": published}, [record])) == [path]
+
+
+BENCHMARK = {
+    "environment": {
+        "hardware": {"cpu": "Abacus 3000", "threads": 2},
+        "commit": "0123456789abcdef",
+        "clean": True,
+        "measured_at": "2023-10-31T00:00:00Z",
+    },
+    "cases": [
+        {
+            "case": "toss",
+            "ours": 2.0,
+            "peer": 11.0,
+            "unit": "s",
+            "ratio": 5.5,
+            "spread": [5, 6],
+            "bar": ">=5",
+            "met": True,
+        },
+        {
+            "case": "fall",
+            "ours": 2.0,
+            "peer": 2.0,
+            "unit": "s",
+            "ratio": 1.0,
+            "spread": None,
+            "bar": ">=5",
+            "met": False,
+        },
+        {"case": "roll", "ours": 2.0, "peer": 2.0, "unit": "s", "ratio": 1.0, "spread": None, "bar": None, "met": None},
+    ],
+}
+
+
+def test_a_benchmark_stands_beside_its_bars(readme, published):
+    path = readme("<!-- benchmark:coin:start -->\n<!-- benchmark:coin:end -->\n")
+    new = regenerated([path], {}, [], {"coin": [BENCHMARK]})[path]
+    assert re.search(r"\| toss +\| +2 s +\| +11 s +\| +5.50 \| 5.00–6.00 \| >=5 +\| yes +\|", new)
+    assert re.search(r"\| fall .* NO ", new)
+    assert "1 of 2 bars are met. Run: Abacus 3000, 2 threads, commit 0123456789, 2023-10-31." in new
+    changed = {**BENCHMARK, "environment": {**BENCHMARK["environment"], "clean": False}}
+    on_two = regenerated([path], {}, [], {"coin": [changed, BENCHMARK]})[path]
+    assert "commit 0123456789 with changes, " in on_two
+    assert on_two.count("1 of 2 bars are met.") == 2
+    assert "Not measured yet: `make benchmarks NAME=coin` does it." in regenerated([path], {}, [], {"coin": []})[path]
 
 
 def test_one_record_for_each_device_is_shown(make_record, record, published):
