@@ -110,6 +110,7 @@ class PackedFeedForward(nn.Module):
     def __init__(self, feed_forward: FeedForward) -> None:
         super().__init__()
         self.activation = feed_forward.activation
+        self.widths = (feed_forward.gate.out_features, feed_forward.up.out_features)
         self.norm = _norm_for_inference(feed_forward.norm)
         self.gate_up = _joined(feed_forward.gate, feed_forward.up)
         self.down = _then(feed_forward.down, feed_forward.post_norm)
@@ -119,7 +120,7 @@ class PackedFeedForward(nn.Module):
     ) -> Float[torch.Tensor, "batch sequence hidden_size"]:
         """Return what the network adds to the residual stream."""
         parts: Parts = self._modules
-        gate, up = parts["gate_up"](parts["norm"](hidden)).chunk(2, dim=-1)
+        gate, up = parts["gate_up"](parts["norm"](hidden)).split_with_sizes(self.widths, -1)
         result: torch.Tensor = parts["down"](self.activation(gate).mul_(up))
         return result
 
