@@ -178,12 +178,25 @@ def benchmark_table(cases: Sequence[dict[str, Any]]) -> str:
             f"{case['peer']:.4g} {case['unit']}",
             f"{case['ratio']:.2f}",
             "{:.2f}–{:.2f}".format(*case["spread"]) if case["spread"] else "–",
-            case["bar"] or "–",
+            bar_text(case),
             {True: "yes", False: "NO", None: "–"}[case["met"]],
         ]
         for case in cases
     ]
     return aligned(header, rows)
+
+
+def bar_text(case: Mapping[str, Any]) -> str:
+    """Return what a recorded case's bar bounds beside the bar: `5.50 >= 5`, or `1.11 <= 1.15`, ours over the peer's.
+
+    Two digits, or one more where rounding would hide on which side of the bar it is.
+    """
+    if case["bar"] is None:
+        return "–"
+    relation, number = _parsed(case["bar"])
+    bounded = case["ratio"] if relation == ">=" else 1 / case["ratio"]
+    hidden = (round(bounded, 2) >= number if relation == ">=" else round(bounded, 2) <= number) != case["met"]
+    return f"{bounded:.{3 if hidden else 2}f} {relation} {number:g}"
 
 
 def meets(bar: str, ratio: float) -> bool:

@@ -16,7 +16,7 @@ from jinja2 import Environment, StrictUndefined
 
 from ..files import write_whole
 from . import tables, text
-from .benchmarks import recorded_benchmarks
+from .benchmarks import bar_text, recorded_benchmarks
 from .published import Published, PublishedTable, experiments_folder
 from .readme import claims_block
 from .records import ClaimResult, Figure, Record, Verdict
@@ -104,6 +104,7 @@ def render(
     shown = [_paper(published, kept, runs) for published in papers.values()]
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.globals.update(
+        bar_text=bar_text,
         verdicts=VERDICTS,
         interval_plot=interval_plot,
         evidence_text=tables.evidence_text,

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from october.errors import OctoberError
 from october.reporting import benchmarks
-from october.reporting.benchmarks import Case, Measured, benchmark_table, machine_name, meets, run_benchmark
+from october.reporting.benchmarks import Case, Measured, bar_text, benchmark_table, machine_name, meets, run_benchmark
 from october.reporting.environment import hardware
 from october.reporting.records import Hardware
 
@@ -97,11 +97,26 @@ def test_table(clock, tmp_path):
         Measured("bytes", 120, 100, "B"),
     ]
     assert benchmark_table(run_benchmark("b", cases, tmp_path)).splitlines() == [
-        "| case  |  ours |  peer | ratio |    spread | bar | met |",
-        "| ----- | ----: | ----: | ----: | --------: | --: | --- |",
-        "| fast  |   1 s |   4 s |  4.00 | 4.00–4.00 | >=5 | NO  |",
-        "| bytes | 120 B | 100 B |  0.83 |         – |   – | –   |",
+        "| case  |  ours |  peer | ratio |    spread | bar       | met |",
+        "| ----- | ----: | ----: | ----: | --------: | --------- | --- |",
+        "| fast  |   1 s |   4 s |  4.00 | 4.00–4.00 | 4.00 >= 5 | NO  |",
+        "| bytes | 120 B | 100 B |  0.83 |         – | –         | –   |",
     ]
+
+
+@pytest.mark.parametrize(
+    ("ratio", "bar", "text"),
+    [
+        (5.5, ">=5", "5.50 >= 5"),
+        (4.996, ">=5", "4.996 >= 5"),
+        (0.9, "<=1.15", "1.11 <= 1.15"),
+        (0.8, "<=1.25", "1.25 <= 1.25"),
+        (0.7978687, "<=1.25", "1.253 <= 1.25"),
+        (0.5, None, "–"),
+    ],
+)
+def test_a_bar_stands_beside_what_it_bounds(ratio, bar, text):
+    assert bar_text({"ratio": ratio, "bar": bar, "met": None if bar is None else meets(bar, ratio)}) == text
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def test_tables_show_whose_numbers_they_are(page):
         "a coin, Table 1 0.5 – 12,000 – published",
         "a bent coin, Table 1, unverified 0.61 – – – not run",
         "Figure 2 (number unverified) heads by century – not run Centuries are not at hand.",
-        "n<1 1 s 2.5 s 2.50 >=5 ✗ not met",
+        "n<1 1 s 2.5 s 2.50 2.50 >= 5 ✗ not met",
         "Licences and attributions",
         "size=full, 3 seeds, Abacus 3000, 2 threads, 12 min, commit 0123456789, 2026-01-02; at most 3.0 GiB",
     ):

@@ -91,7 +91,7 @@ BENCHMARK = {
 def test_a_benchmark_stands_beside_its_bars(readme, published):
     path = readme("<!-- benchmark:coin:start -->\n<!-- benchmark:coin:end -->\n")
     new = regenerated([path], {}, [], {"coin": [BENCHMARK]})[path]
-    assert re.search(r"\| toss +\| +2 s +\| +11 s +\| +5.50 \| 5.00–6.00 \| >=5 +\| yes +\|", new)
+    assert re.search(r"\| toss +\| +2 s +\| +11 s +\| +5.50 \| 5.00–6.00 \| 5.50 >= 5 +\| yes +\|", new)
     assert re.search(r"\| fall .* NO ", new)
     assert "1 of 2 bars are met. Run: Abacus 3000, 2 threads, commit 0123456789, 2023-10-31." in new
     changed = {**BENCHMARK, "environment": {**BENCHMARK["environment"], "clean": False}}
