@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from october.language_models.sampling import next_tokens, row_generators
+from october.language_models.sampling import likeliest_tokens, next_tokens, row_generators
 
 
 def nucleus(probabilities: list[float], top_p: float) -> dict[int, float]:
@@ -47,3 +47,27 @@ def test_a_sample_lies_in_the_nucleus(logits: list[float], temperature: float, t
 def test_temperature_zero_takes_the_likeliest() -> None:
     logits = torch.tensor([[0.0, 3.0, 1.0], [5.0, 3.0, 1.0]])
     assert next_tokens(logits, 0.0, 0.1, row_generators(["a", "b"], 0)).tolist() == [1, 0]
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    rows=st.integers(1, 4),
+    vocabulary=st.sampled_from([1, 7, 64, 100, 128, 320, 1000, 1536, 32000]),
+    levels=st.integers(1, 5),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float64]),
+    strided=st.booleans(),
+    seed=st.integers(0, 10**6),
+)
+def test_the_likeliest_token_is_the_first_of_its_equals(rows, vocabulary, levels, dtype, strided, seed) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randint(-levels, levels, (rows, vocabulary), generator=generator).to(dtype)
+    if strided:
+        logits = logits.T.contiguous().T
+    expected = [row.index(max(row)) for row in logits.tolist()]
+    assert likeliest_tokens(logits).tolist() == expected
+
+
+def test_rows_of_minus_infinity_and_of_what_is_no_number() -> None:
+    logits = torch.full((2, 512), -torch.inf)
+    logits[1, 300] = torch.nan
+    assert likeliest_tokens(logits).tolist() == [0, 300]
