@@ -52,7 +52,7 @@ def likeliest_tokens(logits: Float[torch.Tensor, "rows vocabulary"]) -> Int[torc
     block = math.gcd(vocabulary, _BLOCK)
     if logits.device.type != "cpu" or block < _SMALLEST_BLOCK:
         return logits.max(dim=-1).indices  # argmax of bfloat16 takes four times as long
-    blocks = logits.unflatten(-1, (-1, block))
+    blocks = torch.unflatten(logits, -1, (-1, block))
     chosen = blocks.amax(dim=-1).max(dim=-1).indices
     within = blocks[torch.arange(rows), chosen].max(dim=-1).indices
     return chosen * block + within
