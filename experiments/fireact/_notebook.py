@@ -16,7 +16,7 @@ _OWN, _TOLD = "#0072B2", "#777777"
 
 def newest_student(model: ModelHandle) -> Agent | None:
     """Return what the newest tuning of a model left, or None."""
-    found = [kept for kept in kept_models(AGENT) if kept.about["model"] == model.name]
+    found = kept_models(AGENT, model=model.name)
     return Agent(model, found[-1].folder) if found else None
 
 

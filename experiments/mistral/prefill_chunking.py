@@ -1,6 +1,7 @@
 """Figure 3: what a long prompt needs at most, and how long it takes, by the size of the chunks that it is cut into.
 
-Counted are live tensors in float32 during the pre-fill, the cache included and weights left out. By formula, with L
+Counted are live tensors in float32 during the pre-fill, the cache included and weights left out, as is the mask that
+the kernels keep in every process. By formula, with L
 layers, W slots, K numbers in a token's keys, c tokens in a chunk, and widths h of the model, f of its feed-forward
 network and d of a head:
 
@@ -20,6 +21,7 @@ from october.attention import DecoderConfig, Transformer, prefill
 from october.attention.chunked_prefill import PREFILL_CHUNK
 from october.attention.mistral import RollingBufferCache, pack_
 from october.attention.ring_attention import TensorMemory
+from october.attention.ring_attention.kernels import far_mask
 from october.errors import OctoberError
 from october.evaluation import exact_cell, mean_cell
 from october.experiments.mistral._common import (
@@ -108,10 +110,10 @@ def peaks_of(config: DecoderConfig, prompt_length: int, chunk_size: int) -> dict
 
 @torch.inference_mode()
 def peak_bytes(config: DecoderConfig, length: int, chunk_size: int) -> int:
-    """Return the most bytes alive in a pre-fill, the cache included and weights left out."""
+    """Return the most bytes alive in a pre-fill, the cache included; weights and the kernels' mask are left out."""
     decoder = decoder_of(config, 0)
     weights = [*decoder.parameters(), *decoder.buffers()]
-    with TensorMemory(*weights) as memory:
+    with TensorMemory(*weights, far_mask(torch.float32)) as memory:
         held = memory.live_bytes
         prefill(decoder, [random_text(0, length)], RollingBufferCache(config, 1, length), chunk_size=chunk_size)
     return memory.peak_bytes - held

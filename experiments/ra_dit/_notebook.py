@@ -85,11 +85,12 @@ def mixing(mixed: Mixed, labels: Sequence[str]) -> "Figure":
     return figure
 
 
-def newest(what: str) -> Kept | None:
+def newest(what: str, **base: str) -> Kept | None:
     """Return the newest of the models that were tuned here, or None.
 
     Args:
         what: `LANGUAGE_MODEL` or `RETRIEVER`.
+        base: Name of the `model` or of the `encoder` that was tuned.
     """
-    found = kept_models(what)
+    found = kept_models(what, **base)
     return found[-1] if found else None

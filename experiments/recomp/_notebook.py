@@ -47,11 +47,12 @@ def accuracy_by_compression(record: Record, accuracy: str = "EM", share: str = "
     return figure
 
 
-def trained_folder(what: str) -> Path | None:
+def trained_folder(what: str, **base: str) -> Path | None:
     """Return the model's folder of the compressor, among those trained here, with the most examples, or None.
 
     Args:
         what: `EXTRACTIVE` or `ABSTRACTIVE`.
+        base: Name of the `encoder` or of the `student` that was trained.
     """
-    found = [(kept.about["training"], place, kept.folder) for place, kept in enumerate(kept_models(what))]
+    found = [(kept.about["training"], place, kept.folder) for place, kept in enumerate(kept_models(what, **base))]
     return max(found)[2] if found else None

@@ -175,8 +175,14 @@ def _world_size() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def kept_models(what: str) -> list[Kept]:
-    """Return the models that `trained_once` has kept under these words, the newest last."""
+def kept_models(what: str, **known: Any) -> list[Kept]:
+    """Return the models that `trained_once` has kept under these words, the newest last.
+
+    Args:
+        what: The words.
+        known: What must be known of them, such as the name of the model that was trained.
+    """
     written = sorted((data_home() / "trained").glob(f"*/{_ABOUT}"), key=lambda path: path.stat().st_mtime)
     kept = [Kept(path.parent / _MODEL, json.loads(path.read_text(encoding="utf-8"))) for path in written]
-    return [each for each in kept if each.about["what"] == what]
+    wanted = {"what": what, **known}
+    return [each for each in kept if wanted.items() <= each.about.items()]

@@ -106,10 +106,11 @@ def test_bars_are_weighed_probabilities_and_add_up_to_the_mixture():
 
 
 def test_the_newest_tuned_model_is_found(own_home):
-    assert newest(RETRIEVER) is None
+    assert newest(RETRIEVER, encoder="minilm") is None
     path = own_home / "trained/1/about.json"
     path.parent.mkdir(parents=True)
-    path.write_text(json.dumps({"what": RETRIEVER}))
-    kept = newest(RETRIEVER)
+    path.write_text(json.dumps({"what": RETRIEVER, "encoder": "minilm", "losses": [0.5]}))
+    assert newest(RETRIEVER, encoder="another") is None
+    kept = newest(RETRIEVER, encoder="minilm")
     assert kept is not None
     assert kept.folder == own_home / "trained/1/model"

@@ -71,15 +71,23 @@ def test_chosen_sentences_are_marked_and_everything_is_escaped():
 
 
 def test_a_trained_compressor_is_found_by_its_kind_and_its_examples(own_home):
-    assert trained_folder(EXTRACTIVE) is None
-    abouts = [(EXTRACTIVE, 3), (EXTRACTIVE, 30), (ABSTRACTIVE, 99), (EXTRACTIVE, 30)]
-    for age, (what, training) in enumerate(abouts):
+    assert trained_folder(EXTRACTIVE, encoder="minilm") is None
+    encoder, student = {"encoder": "minilm"}, {"student": "gemma"}
+    abouts = [
+        (EXTRACTIVE, 3, encoder),
+        (EXTRACTIVE, 30, encoder),
+        (ABSTRACTIVE, 99, student),
+        (EXTRACTIVE, 30, encoder),
+        (EXTRACTIVE, 40, {"encoder": "another"}),
+        (ABSTRACTIVE, 200, {"student": "another"}),
+    ]
+    for age, (what, training, base) in enumerate(abouts):
         path = own_home / "trained" / str(age) / "about.json"
         path.parent.mkdir(parents=True)
-        path.write_text(json.dumps({"what": what, "training": training}))
+        path.write_text(json.dumps({"what": what, "training": training, **base}))
         os.utime(path, (1000 + age, 1000 + age))
-    assert trained_folder(EXTRACTIVE) == own_home / "trained/3/model"
-    assert trained_folder(ABSTRACTIVE) == own_home / "trained/2/model"
+    assert trained_folder(EXTRACTIVE, **encoder) == own_home / "trained/3/model"
+    assert trained_folder(ABSTRACTIVE, **student) == own_home / "trained/2/model"
 
 
 def test_a_dot_for_each_row_that_has_both_numbers():

@@ -183,6 +183,7 @@ def table_of(model, encoder, folder, run=None, **changes):
         return language_modeling.language_modeling(**arguments, run=made), made
 
 
+@pytest.mark.usefixtures("own_home")
 def test_the_table_has_the_papers_rows_and_decides_its_claims(model, encoder, tmp_path):
     result, run = table_of(model, encoder, tmp_path)
     published = published_of("recomp")

@@ -47,6 +47,8 @@ def test_a_model_is_trained_once_and_found_by_its_words(own_home):
     other = trained_once("toy", ["settings", 2], trained)
     assert [each.folder for each in kept_models("toy")] == [kept.folder, other.folder]
     assert kept_models("another") == []
+    assert kept_models("toy", losses=[1.5]) == [kept, other]
+    assert kept_models("toy", losses=[2.5]) == kept_models("toy", model="no such") == []
 
 
 def test_a_training_that_fails_leaves_no_model(own_home):

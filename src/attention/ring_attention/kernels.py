@@ -84,7 +84,7 @@ def tile_forward(
 ) -> tuple[Float[Tensor, "batch heads height head_dim"], Float[Tensor, "batch heads height"]]:
     """Return the tile's output and log-sum-exp (float32, or float64 for float64)."""
     if _far_by_mask(tile, query):
-        return _forward(query, key, value, scale, causal=False, mask=_upper(query.dtype)[: tile.height, : tile.width])
+        return _forward(query, key, value, scale, causal=False, mask=far_mask(query.dtype)[: tile.height, : tile.width])
     if tile.kind == "far":
         output, log_sum_exp = _forward(query.flip(-2), key.flip(-2), value.flip(-2), scale, causal=True)
         return output.flip(-2), log_sum_exp.flip(-1)
@@ -102,7 +102,7 @@ def tile_backward(
 ) -> Gradients:
     """Return the tile's share of the gradients, given output and log-sum-exp of the whole rows."""
     if _far_by_mask(tile, key):
-        return _backward(rows, key, value, scale, causal=False, mask=_upper(key.dtype)[: tile.height, : tile.width])
+        return _backward(rows, key, value, scale, causal=False, mask=far_mask(key.dtype)[: tile.height, : tile.width])
     if tile.kind == "far":
         gradients = _backward(rows.reversed(), key.flip(-2), value.flip(-2), scale, causal=True)
         return Gradients(*(gradient.flip(-2) for gradient in gradients))
@@ -117,8 +117,11 @@ def _far_by_mask(tile: Tile, tensor: Tensor) -> bool:
 
 
 @lru_cache(maxsize=4)
-def _upper(dtype: torch.dtype) -> Tensor:
-    """Return what is added to the scores of the largest such triangle; its corner serves the smaller ones."""
+def far_mask(dtype: torch.dtype) -> Tensor:
+    """Return what is added to the scores of the largest such triangle; its corner serves the smaller ones.
+
+    It is made once in a process and kept, 1 MiB in float32.
+    """
     below = torch.ones(_CPU_KEY_BLOCK, _CPU_KEY_BLOCK, dtype=torch.bool).tril(-1)
     return torch.zeros(below.shape, dtype=dtype).masked_fill_(below, -torch.inf)
 
