@@ -1,12 +1,13 @@
 """A teacher that is a script: it knows which documents hold an answer, and searches for them as an agent would.
 
-    ReAct      search(first name + what is asked)   observation   search(second ...)   observation   finish
+    ReAct      search(what comes first)   observation   search(what was found)   observation   finish
     Reflexion  search(what is asked, no name)       nothing of use   reflection, then as ReAct
     CoT        both facts as one thought            finish
 
 What it writes stands or falls with real searches: it goes on only with what an observation says, tries the bare name
 where the first query was no good, and gives up where that is none either. So every trajectory can be learnt from: each
-step follows from what stands before it.
+step follows from what stands before it. Of a question over two documents it first looks for what is described there, in
+the question's words, then looks up what it found, and repeats the question before its answer.
 """
 
 import re
@@ -23,6 +24,7 @@ from ...evaluation.answers import contains_answer
 from ..prompting import REFLECTION
 from ..tools import ToolBox, ToolCall
 from ..trajectory import FINISH, Action, Step, Trajectory, finished
+from .descriptions import described
 
 TaughtMethod = Literal["react", "cot", "reflexion"]
 
@@ -46,15 +48,23 @@ class Hop(NamedTuple):
 
     Attributes:
         name: What it is about.
-        asked: What is to be known of it.
+        asked: What is to be known of it, in a word or two.
         sentence: That says so.
         needed: One of these must be read; empty where it is the sentence.
+        sought: What is to be known, with its name.
+        query: For the search.
+        told: Stands before what was read.
+        thought: Announces the search, after another one.
     """
 
     name: str
     asked: str
     sentence: str
     needed: tuple[str, ...]
+    sought: str
+    query: str
+    told: str
+    thought: str
 
 
 class GivenUp(NamedTuple):
@@ -132,7 +142,8 @@ class ScriptedTeacher:
         if question.kind == "bridge":
             asked[0] = _FIRST_ASKED.get(kind, "country")
             needed = [(names[-1],), question.answers]
-        return [Hop(*hop) for hop in zip(names, asked, question.gold_sentences, needed, strict=True)]
+        plan = [_hop(*each) for each in zip(names, asked, question.gold_sentences, needed, strict=True)]
+        return plan if question.kind != "bridge" else _in_its_words(plan, question.text)
 
     def _title(self, document: str) -> str:
         if document not in self._titles:
@@ -151,9 +162,7 @@ class ScriptedTeacher:
             thought = f"{REFLECTION} I did not say of what. I search for {plan[0].name} by name."
         for place, hop in enumerate(plan):
             steps += self._search(question, hop, thought, len(steps))
-            following = (
-                f"Now I need the {plan[place + 1].asked} of {plan[place + 1].name}." if plan[place + 1 :] else ""
-            )
+            following = plan[place + 1].thought if plan[place + 1 :] else ""
             thought = f"{_fact(question, hop)}. {following}".rstrip()
         read = steps[-1].observation or ""
         answer = next((one for one in question.answers if _says(read, [one])), question.answers[0])
@@ -166,12 +175,12 @@ class ScriptedTeacher:
             OctoberError: It never does.
         """
         steps: list[Step] = []
-        for query in (f"{hop.name} {hop.asked}", hop.name):
+        for query in (hop.query, hop.name):
             steps.append(self._step(question, thought, query, num_before + len(steps)))
             if _suffices(steps[-1].observation or "", hop):
                 return steps
-            thought = f"That does not tell the {hop.asked} of {hop.name}. I search for {hop.name} alone."
-        raise OctoberError(f"no search finds the {hop.asked} of {hop.name}")
+            thought = f"That does not tell. I search for {hop.name} alone."
+        raise OctoberError(f"no search finds {hop.sought}")
 
     def _bad_search(self, question: Question, hop: Hop, thought: str) -> Step:
         """Search for what is asked without saying of what.
@@ -189,25 +198,48 @@ class ScriptedTeacher:
         return Step(thought, Action("search", query), answer.text)
 
 
+def _hop(name: str, asked: str, sentence: str, needed: tuple[str, ...]) -> Hop:
+    sought, query = f"the {asked} of {name}", f"{name} {asked}"
+    return Hop(name, asked, sentence, needed, sought, query, _capitalised(f"{sought} is"), f"Now I need {sought}.")
+
+
+def _in_its_words(plan: Sequence[Hop], question: str) -> list[Hop]:
+    """Return a plan of two searches that takes its words from the question, and knows nothing of what is asked.
+
+    Raises:
+        OctoberError: No phrase of the question stands for what is to be found first.
+    """
+    phrase, found = described(question, plan[0].name), plan[1].name
+    if phrase is None:
+        raise OctoberError("no phrase of the question stands for what is to be found first")
+    first = plan[0]._replace(sought=phrase, query=phrase, told=_capitalised(f"{phrase} is"))
+    second = plan[1]._replace(
+        query=f"What is known of {found}?", told=f"{question} It is", thought=f"So I look up {found}."
+    )
+    return [first, second]
+
+
+def _capitalised(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
 def _first_thought(plan: Sequence[Hop], question: Question) -> str:
-    first = f"I need the {plan[0].asked} of {plan[0].name}"
-    if len(plan) == 1:
-        return f"{first}."
     if question.kind == "bridge":
-        return f"{first}, and then the {plan[1].asked} of that."
-    return f"{first}, and that of {plan[1].name}."
+        return f"First I need {plan[0].sought}."
+    others = "".join(f", and that of {hop.name}" for hop in plan[1:])
+    return f"I need {plan[0].sought}{others}."
 
 
 def _fact(question: Question, hop: Hop) -> str:
     """Return what a hop told, in a few words: the value where one is found in the sentence, else the sentence."""
     if hop.needed:
         value = next((one for one in hop.needed if _says(hop.sentence, [one])), hop.needed[0])
-        return f"The {hop.asked} of {hop.name} is {value}"
+        return f"{hop.told} {value}"
     kind = question.id.partition(":")[0].removeprefix("comparison_").removeprefix("yes_no_")
     for pattern in PATTERNS.get(_FACTS.get(kind, kind), []):
         match = re.search(pattern, hop.sentence)
         if match and kind != "border":
-            return f"The {hop.asked} of {hop.name} is {match[1]}"
+            return f"{hop.told} {match[1]}"
     return hop.sentence.rstrip(".")
 
 

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.usefixtures("own_home")
 TEXTS = {
     "city:1": ("Lowtown", "Lowtown lies in Fenland. It has 41,000 inhabitants."),
     "city:2": ("Hightown", "There live 52,000 people. Hightown lies in Hillland."),
-    "country:F": ("Fenland", "The currency is the Reed (REE). Fenland lies in Europe."),
+    "country:F": ("Fenland", "The currency, or money, is the Reed (REE). Fenland lies in Europe."),
     "lead:w": ("The Ferry (novel)", "The Ferry is a novel by Ada Marsh. It was much read."),
     "lead:a": ("Ada Marsh", "Ada Marsh (1815–1852). She wrote novels about rivers."),
     "lead:x": ("Country", "The term country names a land. The year of birth is a date."),
@@ -29,7 +29,7 @@ CURRENCY = question(
     ("Reed", "REE"),
     "bridge",
     "Lowtown lies in Fenland.",
-    "The currency is the Reed (REE).",
+    "The currency, or money, is the Reed (REE).",
 )
 BORN = question(
     "bridge_birth_year:lead:w+lead:a",
@@ -75,13 +75,13 @@ def test_a_trajectory_of_two_real_searches(teacher):
     (made,) = teacher.teach([CURRENCY]).trajectories
     assert render_trajectory(made.question, made.steps) == (
         "Question: What money has the country of Lowtown?\n"
-        "Thought: I need the country of Lowtown, and then the currency of that.\n"
-        "Action: search[Lowtown country]\n"
+        "Thought: First I need the country of Lowtown.\n"
+        "Action: search[the country of Lowtown]\n"
         "Observation: Lowtown lies in Fenland. It has 41,000 inhabitants.\n"
-        "Thought: The country of Lowtown is Fenland. Now I need the currency of Fenland.\n"
-        "Action: search[Fenland currency]\n"
-        "Observation: Fenland: The currency is the Reed (REE). Fenland lies in Europe.\n"
-        "Thought: The currency of Fenland is Reed. So I have the answer.\n"
+        "Thought: The country of Lowtown is Fenland. So I look up Fenland.\n"
+        "Action: search[What is known of Fenland?]\n"
+        "Observation: Fenland: The currency, or money, is the Reed (REE). Fenland lies in Europe.\n"
+        "Thought: What money has the country of Lowtown? It is Reed. So I have the answer.\n"
         "Action: finish[Reed]"
     )
     assert (made.id, made.reward, made.method) == (CURRENCY.id, 1.0, "react")
@@ -134,7 +134,7 @@ def test_what_searches_do_not_find_is_given_up_and_told():
     taught = ScriptedTeacher(ToolBox([mute]), DOCUMENTS).teach([CURRENCY, THERE])
     assert taught.trajectories == []
     assert [given.reason for given in taught.given_up] == ["no search finds the country of Lowtown"] * 2
-    assert mute.asked[:2] == ["Lowtown country", "Lowtown"]
+    assert mute.asked == ["the country of Lowtown", "Lowtown", "Lowtown country", "Lowtown"]
 
 
 def test_questions_that_it_cannot_teach_are_told(teacher):
@@ -142,12 +142,14 @@ def test_questions_that_it_cannot_teach_are_told(teacher):
     lost = question("bridge_capital:city:9+country:F", "What?", ("a",), "bridge", "a", "b")
     unnamed = Question(**{**vars(CURRENCY), "text": "What money do they have there?"})
     uneven = Question(**{**vars(CURRENCY), "gold_sentences": ("a",)})
-    reasons = [given.reason for given in teacher.teach([single, lost, unnamed, uneven]).given_up]
+    scattered = Question(**{**vars(CURRENCY), "text": "Lowtown lies in a country with which money?"})
+    reasons = [given.reason for given in teacher.teach([single, lost, unnamed, uneven, scattered]).given_up]
     assert reasons == [
         "questions of the kind capital are not taught",
         "the corpus has no document city:9",
         "the question does not name what it is about",
         "its sentences are not one for each document",
+        "no phrase of the question stands for what is to be found first",
     ]
     with pytest.raises(OctoberError, match="tools=: the teacher needs one named search"):
         ScriptedTeacher(ToolBox([]), DOCUMENTS)
