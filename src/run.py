@@ -60,6 +60,7 @@ class Run:
         self.config = config
         self.tracker = tracker
         self.finished: dict[str, Any] = {}
+        self._earlier = 0.0
         self.commit: str | None = None
         self.clean = False
         self._lock: IO[str] | None = None
@@ -70,7 +71,10 @@ class Run:
             self._lock = _lock(self.folder)
             self._start_state()
             self.tracker.start(RunInfo(self.folder, self.paper, self.table, self.config))
-        self.finished = _read_steps(self.folder / "steps.jsonl")
+        steps = _read_steps(self.folder / "steps.jsonl")
+        self.finished = {step["key"]: step["value"] for step in steps}
+        # A try that was killed left no time but that of the steps it finished.
+        self._earlier = max(_read_state(self.folder).get("seconds", 0.0), sum(step["seconds"] for step in steps))
         self._entered = time.monotonic()
         return self
 
@@ -123,8 +127,8 @@ class Run:
 
     @property
     def seconds(self) -> float:
-        """Wall time of the run so far, earlier tries included."""
-        return self._earlier_seconds() + time.monotonic() - self._entered
+        """Wall time of the run so far; of an earlier try that was killed, that of its finished steps."""
+        return self._earlier + time.monotonic() - self._entered
 
     @property
     def started(self) -> str:
@@ -150,9 +154,6 @@ class Run:
     def _write_state(self, status: str) -> None:
         state = {**_read_state(self.folder), "status": status, "seconds": round(self.seconds, 3)}
         write_whole(self.folder / "run.json", json.dumps(state, indent=2))
-
-    def _earlier_seconds(self) -> float:
-        return float(_read_state(self.folder).get("seconds", 0.0))
 
 
 def folder_to_resume(resume: bool | str, fresh: Path, config: dict[str, Any]) -> Path:
@@ -194,19 +195,15 @@ def _read_state(folder: Path) -> dict[str, Any]:
     return json.loads(path.read_text()) if path.exists() else {}
 
 
-def _read_steps(path: Path) -> dict[str, Any]:
+def _read_steps(path: Path) -> list[dict[str, Any]]:
     """Read finished steps; a last line cut short by a kill is cut off, so that the next one starts clean."""
-    finished: dict[str, Any] = {}
     if not path.exists():
-        return finished
+        return []
     whole = path.read_bytes()
     end = whole.rfind(b"\n") + 1
     if end < len(whole) and is_main_process():
         os.truncate(path, end)
-    for line in whole[:end].splitlines():
-        step = json.loads(line)
-        finished[step["key"]] = step["value"]
-    return finished
+    return [json.loads(line) for line in whole[:end].splitlines()]
 
 
 def _append_line(path: Path, line: str) -> None:

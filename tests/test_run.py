@@ -51,6 +51,21 @@ def test_a_line_cut_by_a_kill_is_dropped_and_computed_anew(tmp_path: Path) -> No
         assert run.finished == {"a": 1, "b": 3}
 
 
+def test_the_seconds_of_a_killed_try_are_those_of_its_finished_steps(tmp_path: Path) -> None:
+    with open_run(tmp_path) as run:
+        run.once("a", lambda: 1)
+    steps, state = tmp_path / "steps.jsonl", tmp_path / "run.json"
+    steps.write_text(json.dumps({"key": "a", "value": 1, "seconds": 70.5}) + "\n")
+    state.write_text(json.dumps({**json.loads(state.read_text()), "seconds": 0.0}))  # as a kill leaves it
+    with open_run(tmp_path) as run:
+        assert 70.5 <= run.seconds < 80
+    with open_run(tmp_path) as run:  # the tries' own seconds, once they are known, hold the steps
+        assert 70.5 <= run.seconds < 80
+    state.write_text(json.dumps({**json.loads(state.read_text()), "seconds": 100.0}))
+    with open_run(tmp_path) as run:
+        assert 100 <= run.seconds < 110
+
+
 def test_resume_finds_the_newest_unfinished_run_of_the_same_config(tmp_path: Path) -> None:
     for name, config in (("1", CONFIG), ("2", CONFIG), ("3", {**CONFIG, "num": 4})):
         with pytest.raises(RuntimeError), open_run(tmp_path / name, config):
