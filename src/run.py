@@ -60,7 +60,6 @@ class Run:
         self.config = config
         self.tracker = tracker
         self.finished: dict[str, Any] = {}
-        self._earlier = 0.0
         self.commit: str | None = None
         self.clean = False
         self._lock: IO[str] | None = None
@@ -74,7 +73,7 @@ class Run:
         steps = _read_steps(self.folder / "steps.jsonl")
         self.finished = {step["key"]: step["value"] for step in steps}
         # A try that was killed left no time but that of the steps it finished.
-        self._earlier = max(_read_state(self.folder).get("seconds", 0.0), sum(step["seconds"] for step in steps))
+        self._earlier: float = max(_read_state(self.folder).get("seconds", 0.0), sum(step["seconds"] for step in steps))
         self._entered = time.monotonic()
         return self
 

@@ -1,9 +1,8 @@
 """Figure 3: what a long prompt needs at most, and how long it takes, by the size of the chunks that it is cut into.
 
 Counted are live tensors in float32 during the pre-fill, the cache included and weights left out, as is the mask that
-the kernels keep in every process. By formula, with L
-layers, W slots, K numbers in a token's keys, c tokens in a chunk, and widths h of the model, f of its feed-forward
-network and d of a head:
+the kernels keep in every process. By formula, with L layers, W slots, K numbers in a token's keys, c tokens in a chunk,
+and widths h of the model, f of its feed-forward network and d of a head:
 
     4 (2 L W K + c (3 h + 3 f + 2 d))     cache, and the states of a chunk where they are widest, in its feed-forward
 

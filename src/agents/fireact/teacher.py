@@ -18,6 +18,7 @@ from typing import Literal, NamedTuple
 from ...data.documents import Document, Question
 from ...data.people import without_disambiguation
 from ...data.worldqa.baseline import PATTERNS
+from ...data.worldqa.names import capitalised
 from ...errors import OctoberError
 from ...evaluation import exact_match
 from ...evaluation.answers import contains_answer
@@ -54,7 +55,7 @@ class Hop(NamedTuple):
         sought: What is to be known, with its name.
         query: For the search.
         told: Stands before what was read.
-        thought: Announces the search, after another one.
+        thought: Announces the search.
     """
 
     name: str
@@ -137,13 +138,10 @@ class ScriptedTeacher:
         names = [without_disambiguation(self._title(document)) for document in question.gold_documents]
         if not all(_says(question.text, [name]) for name in (names[:1] if question.kind == "bridge" else names)):
             raise OctoberError("the question does not name what it is about")
-        asked = [_ASKED.get(kind, kind.replace("_", " "))] * len(names)
-        needed: list[tuple[str, ...]] = [()] * len(names)
+        asked = _ASKED.get(kind, kind.replace("_", " "))
         if question.kind == "bridge":
-            asked[0] = _FIRST_ASKED.get(kind, "country")
-            needed = [(names[-1],), question.answers]
-        plan = [_hop(*each) for each in zip(names, asked, question.gold_sentences, needed, strict=True)]
-        return plan if question.kind != "bridge" else _in_its_words(plan, question.text)
+            return _one_after_the_other(question, names, _FIRST_ASKED.get(kind, "country"), asked)
+        return _side_by_side(question, names, asked)
 
     def _title(self, document: str) -> str:
         if document not in self._titles:
@@ -156,7 +154,7 @@ class ScriptedTeacher:
             facts = " ".join(f"{_fact(question, hop)}." for hop in plan)
             return [_finish(f"{facts} So I know the answer.", question.answers[0])]
         steps: list[Step] = []
-        thought = _first_thought(plan, question)
+        thought = plan[0].thought
         if method == "reflexion":
             steps.append(self._bad_search(question, plan[0], thought))
             thought = f"{REFLECTION} I did not say of what. I search for {plan[0].name} by name."
@@ -198,36 +196,60 @@ class ScriptedTeacher:
         return Step(thought, Action("search", query), answer.text)
 
 
-def _hop(name: str, asked: str, sentence: str, needed: tuple[str, ...]) -> Hop:
-    sought, query = f"the {asked} of {name}", f"{name} {asked}"
-    return Hop(name, asked, sentence, needed, sought, query, _capitalised(f"{sought} is"), f"Now I need {sought}.")
+def _side_by_side(question: Question, names: Sequence[str], asked: str) -> list[Hop]:
+    """Return a plan that asks the same of each name."""
+    others = "".join(f", and that of {name}" for name in names[1:])
+    thoughts = [
+        f"I need the {asked} of {names[0]}{others}.",
+        *(f"Now I need the {asked} of {name}." for name in names[1:]),
+    ]
+    return [
+        Hop(
+            name=name,
+            asked=asked,
+            sentence=sentence,
+            needed=(),
+            sought=f"the {asked} of {name}",
+            query=f"{name} {asked}",
+            told=f"The {asked} of {name} is",
+            thought=thought,
+        )
+        for name, sentence, thought in zip(names, question.gold_sentences, thoughts, strict=True)
+    ]
 
 
-def _in_its_words(plan: Sequence[Hop], question: str) -> list[Hop]:
-    """Return a plan of two searches that takes its words from the question, and knows nothing of what is asked.
+def _one_after_the_other(question: Question, names: Sequence[str], first_asked: str, asked: str) -> list[Hop]:
+    """Return a plan of two searches, whose words come from the question and not from what is asked.
 
     Raises:
         OctoberError: No phrase of the question stands for what is to be found first.
     """
-    phrase, found = described(question, plan[0].name), plan[1].name
+    first, found = names
+    phrase = described(question.text, first)
     if phrase is None:
         raise OctoberError("no phrase of the question stands for what is to be found first")
-    first = plan[0]._replace(sought=phrase, query=phrase, told=_capitalised(f"{phrase} is"))
-    second = plan[1]._replace(
-        query=f"What is known of {found}?", told=f"{question} It is", thought=f"So I look up {found}."
-    )
-    return [first, second]
-
-
-def _capitalised(text: str) -> str:
-    return text[0].upper() + text[1:]
-
-
-def _first_thought(plan: Sequence[Hop], question: Question) -> str:
-    if question.kind == "bridge":
-        return f"First I need {plan[0].sought}."
-    others = "".join(f", and that of {hop.name}" for hop in plan[1:])
-    return f"I need {plan[0].sought}{others}."
+    return [
+        Hop(
+            name=first,
+            asked=first_asked,
+            sentence=question.gold_sentences[0],
+            needed=(found,),
+            sought=phrase,
+            query=phrase,
+            told=f"{capitalised(phrase)} is",
+            thought=f"First I need {phrase}.",
+        ),
+        Hop(
+            name=found,
+            asked=asked,
+            sentence=question.gold_sentences[1],
+            needed=question.answers,
+            sought=f"the {asked} of {found}",
+            query=f"What is known of {found}?",
+            told=f"{question.text} It is",
+            thought=f"So I look up {found}.",
+        ),
+    ]
 
 
 def _fact(question: Question, hop: Hop) -> str:
