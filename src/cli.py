@@ -111,7 +111,7 @@ def _run_experiment(config: "DictConfig") -> None:
     with Run(folder, name, values, instantiate(values["tracker"])) as run:
         result = function(**arguments, run=run)
         if is_main_process():
-            print(finish(run, result))
+            print(finish(run, result, arguments.get("seeds", ())))
 
 
 def _use_hardware(hardware: dict[str, Any]) -> None:

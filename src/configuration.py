@@ -59,7 +59,9 @@ def check_command_line(overrides: list[str], *, multirun: bool) -> None:
     base = composed(group_overrides)
     for override in parsed:
         _check_key(override, base)
-    bind(resolved(composed(first_point)))
+    first = resolved(composed(first_point))
+    _check_seeds(parsed, first)
+    bind(first)
 
 
 def composed(overrides: list[str]) -> DictConfig:
@@ -196,6 +198,26 @@ def _check_house_values(values: Config) -> None:
     _check_value("hardware.threads", values["hardware"]["threads"], PositiveInt | None)
     if not values["seeds"]:
         raise OctoberError("seeds=[]: give at least one seed")
+
+
+def _check_seeds(overrides: list[Override], config: Config) -> None:
+    """Refuse seeds that an experiment would not look at: a sweep over them would do the same work again and again."""
+    given = next((override for override in overrides if override.key_or_group in ("seed", "seeds")), None)
+    if given is None or "_target_" not in config or _takes_seeds(config["_target_"]):
+        return
+    own = ", ".join(f"{name}=N" for name in _seed_keys(config))
+    hint = f"; it has {own}" if own else ""
+    raise OctoberError(f"{given.input_line}: this experiment does not loop over seeds{hint}")
+
+
+def _takes_seeds(target: str) -> bool:
+    return "seeds" in inspect.signature(get_object(target)).parameters
+
+
+def _seed_keys(config: Mapping[str, Any], prefix: str = "") -> list[str]:
+    found = [f"{prefix}{name}" for name in config if name == "seed"]
+    nested = [_seed_keys(value, f"{prefix}{name}.") for name, value in config.items() if isinstance(value, dict)]
+    return found + [key for keys in nested for key in keys]
 
 
 def _parse(overrides: list[str]) -> list[Override]:

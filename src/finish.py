@@ -8,17 +8,24 @@ from .reporting.tables import claims_table, comparison
 from .run import Run
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .reporting.records import Record, Result
 
 
-def finish(run: Run, result: "Result") -> str:
+def finish(run: Run, result: "Result", seeds: "Sequence[int]" = ()) -> str:
     """Decide the claims, write `record.json`, hand tables and figures to the tracker.
+
+    Args:
+        run: The run.
+        result: What the experiment returned.
+        seeds: Those that it looped over; none where it takes none.
 
     Returns:
         What the user reads: our rows beside the published ones, each claim's verdict, and where the record is.
     """
     published = published_of(run.paper)
-    record = assemble(result, published, _facts(run))
+    record = assemble(result, published, _facts(run, seeds))
     path = run.folder / "record.json"
     record.save(path)
     _track(run, record, result)
@@ -26,11 +33,11 @@ def finish(run: Run, result: "Result") -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def _facts(run: Run) -> RunFacts:
+def _facts(run: Run, seeds: "Sequence[int]") -> RunFacts:
     return RunFacts(
         table=run.table,
         size=run.config["size"],
-        seeds=run.config["seeds"],
+        seeds=list(seeds),
         config=run.config,
         started=run.started,
         wall_seconds=round(run.seconds, 3),

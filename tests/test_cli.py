@@ -72,6 +72,8 @@ def test_cfg_job_prints_the_config_and_runs_nothing(october: Command, tmp_path: 
     ("arguments", "message"),
     [
         ([], "no experiment given"),
+        (["experiment=ring_attention/flops", "seed=1"], "seed=1: this experiment does not loop over seeds"),
+        (["experiment=fireact/finetuning", "seeds=[1]"], "training.seed=N"),
         (["experiment=coin/fairnes"], "did you mean coin/fairness"),
         ([COIN, "num_throw=3"], "num_throw: no such key (did you mean num_throws?)"),
         ([COIN, "+num_coins=3"], "num_coins: fairness takes no such argument"),

@@ -19,7 +19,7 @@ class RunFacts:
     Attributes:
         table: The experiment's table, as in `experiment=paper/table`.
         size: Its size.
-        seeds: Its seeds.
+        seeds: Those that it looped over; none where it takes none.
         config: The resolved config.
         started: When it first began, ISO 8601 in UTC.
         wall_seconds: Its wall time, earlier tries included.

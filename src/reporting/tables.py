@@ -68,10 +68,9 @@ def circumstances(record: Record) -> str:
     machine = gpu or f"{record.hardware.cpu}, {record.hardware.threads} threads"
     code = f"commit {record.commit[:10]}" if record.commit else "no commit"
     tree = "" if record.clean else " with uncommitted changes"
-    seeds = f"{len(record.seeds)} seed{'s' * (len(record.seeds) != 1)}"
-    return (
-        f"size={record.size}, {seeds}, {machine}, {duration(record.wall_seconds)}, {code}{tree}, {record.started[:10]}"
-    )
+    seeds = f"{len(record.seeds)} seed{'s' * (len(record.seeds) != 1)}" if record.seeds else ""
+    parts = [f"size={record.size}", seeds, machine, duration(record.wall_seconds), code + tree, record.started[:10]]
+    return ", ".join(part for part in parts if part)
 
 
 def claims_table(claims: Iterable[ClaimResult]) -> str:

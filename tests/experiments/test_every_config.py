@@ -73,7 +73,7 @@ def test_it_runs_at_size_tiny(name: str, tmp_path: Path) -> None:
     config = config_of(f"experiment={name}", "size=tiny", "seeds=[0,1]")
     function, arguments = configuration.bind(config)
     with Run(tmp_path, name, config, LocalTracker()) as run:
-        finish(run, function(**arguments, run=run))
+        finish(run, function(**arguments, run=run), arguments.get("seeds", ()))
     record = Record.load(tmp_path / "record.json")
     assert record.rows
     assert record.fingerprints
