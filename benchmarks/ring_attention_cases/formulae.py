@@ -114,11 +114,12 @@ def memory_cases(divisor: int) -> list[Measured]:
                     peer_settings=settings,
                 )
             )
-    for way, (_, two, four, eight, sixteen) in peaks.items():
+    for way, (one, two, four, eight, sixteen) in peaks.items():
         for more, larger, fewer, smaller, bar, why in (
             (16, sixteen, 8, eight, "<=1.01", "constant, though the sequence has doubled"),
             (8, eight, 4, four, "<=1.1", "one in four pieces is half as long: the first rank's last keys stay home"),
             (8, eight, 2, two, "<=1.1", "of two, one needs half of the other's keys only, and the rest stays at home"),
+            (8, eight, 1, one, "<=1.1", "one alone has nothing under way"),
         ):
             cases.append(
                 Measured(

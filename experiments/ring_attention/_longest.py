@@ -40,7 +40,8 @@ def longest_context(peak_at: Callable[[int], int], budget: int, step: int, start
             peaks[length] = peak_at(length)
         return peaks[length] <= budget
 
-    low, high, limit = 0, _multiple(start, step), max(step, longest_run // step * step)
+    limit = max(2 * step, longest_run // step * step)
+    low, high = 0, min(_multiple(start, step), _multiple(limit // 2, step))  # two are run before any is extrapolated
     while fits(high):
         if high == limit:
             return Longest(_extrapolated(peaks, budget, step), True, peaks)

@@ -62,7 +62,7 @@ def summed_cross_entropy(
     """
     _check(hidden, weight, labels, chunk_size, ignore_index)
     rows = hidden.reshape(-1, hidden.shape[-1])
-    arguments = (rows, weight, labels.reshape(-1), chunk_size, ignore_index)
+    arguments = (rows, weight, labels.reshape(-1), chunk_size, ignore_index, torch.is_grad_enabled())
     total: torch.Tensor = _SummedCrossEntropy.apply(*arguments)  # type: ignore[no-untyped-call]
     return total, (labels != ignore_index).sum()
 
@@ -70,10 +70,16 @@ def summed_cross_entropy(
 class _SummedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor, chunk_size: int, ignore_index: int
+        ctx: Any,
+        hidden: torch.Tensor,
+        weight: torch.Tensor,
+        labels: torch.Tensor,
+        chunk_size: int,
+        ignore_index: int,
+        differentiated: bool,
     ) -> torch.Tensor:
         wide = torch.promote_types(hidden.dtype, torch.float32)
-        wants_hidden, wants_weight = ctx.needs_input_grad[:2]
+        wants_hidden, wants_weight = (differentiated and wanted for wanted in ctx.needs_input_grad[:2])
         hidden_gradient = torch.empty_like(hidden) if wants_hidden else None
         weight_gradient = torch.zeros_like(weight, dtype=wide) if wants_weight else None
         total = torch.zeros((), dtype=wide, device=hidden.device)
@@ -98,7 +104,7 @@ class _SummedCrossEntropy(torch.autograd.Function):
             hidden_gradient = hidden_gradient * scale.to(hidden_gradient.dtype)
         if weight_gradient is not None:
             weight_gradient = (weight_gradient * scale).to(ctx.dtype)
-        return hidden_gradient, weight_gradient, None, None, None
+        return hidden_gradient, weight_gradient, None, None, None, None
 
 
 def _sum_and_gradient_(

@@ -6,7 +6,7 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from october.attention import chunked_cross_entropy, summed_cross_entropy
+from october.attention import chunked_cross_entropy, cross_entropy, summed_cross_entropy
 from october.errors import OctoberError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -57,6 +57,14 @@ def test_only_the_gradients_that_are_wanted(frozen):
     (expected,) = torch.autograd.grad(functional.cross_entropy(hidden @ weight.T, labels), wanted)
     (found,) = torch.autograd.grad(chunked_cross_entropy(hidden, weight, labels, chunk_size=4), wanted)
     torch.testing.assert_close(found, expected)
+
+
+def test_nothing_is_differentiated_where_no_gradient_is_wanted(monkeypatch):
+    monkeypatch.setattr(cross_entropy, "_add_product_", lambda *_: pytest.fail("a gradient was made"))
+    hidden, weight, labels = torch.randn(6, 4), torch.nn.Parameter(torch.randn(9, 4)), torch.arange(6)
+    expected = torch.nn.functional.cross_entropy(hidden @ weight.T, labels)
+    with torch.no_grad():
+        torch.testing.assert_close(chunked_cross_entropy(hidden, weight, labels, chunk_size=4), expected)
 
 
 def test_sums_of_parts_over_the_global_count_are_the_mean():

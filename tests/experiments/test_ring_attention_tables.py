@@ -44,6 +44,14 @@ def test_beyond_the_longest_run_memory_is_taken_as_a_line():
     assert lengths == [64, 128, 256, 496]
 
 
+@pytest.mark.parametrize(("step", "start", "longest_run"), [(8, 64, 64), (6144, 8192, 6144), (2048, 8192, 6144)])
+def test_two_lengths_are_run_before_a_line_is_drawn_and_none_beyond_the_longest(step, start, longest_run):
+    found = longest_context(lambda length: 1000 + 10 * length, 10**6, step, start, longest_run)
+    assert (found.context, found.extrapolated) == (99_900 // step * step, True)
+    assert len(found.peaks) >= 2
+    assert max(found.peaks) <= max(2 * step, longest_run)
+
+
 def test_waiting_by_formula_is_that_of_a_ring_simulated_round_by_round():
     for world_size in (2, 3, 8):
         for ratio in (0.25, 0.5, 0.9, 1.0, 4.0):

@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ...errors import OctoberError
 from .documents import document_tiles, stretches
-from .inputs import check_tensors
+from .inputs import check_tensors, unit_stride
 from .kernels import QueryRows
 from .layouts import Run
 from .merging import Rows, add_gradients_, zero_gradients
@@ -50,6 +50,7 @@ def blockwise_attention(
         OctoberError: Shapes, types or options that do not fit.
     """
     check_tensors(query, key, value, segment_ids)
+    query, key, value = unit_stride(query, key, value)
     mask = Mask(causal, sliding_window)
     length = key.shape[2]
     if block_size is not None and block_size < 1:
@@ -134,7 +135,7 @@ class _Tiled(torch.autograd.Function):
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, output, log_sum_exp = ctx.saved_tensors
         gradients = zero_gradients(query, key, value)
-        rows = QueryRows(query, output, grad_output, log_sum_exp)
+        rows = QueryRows(query, output, *unit_stride(grad_output), log_sum_exp)
         add_gradients_(gradients, ctx.tiles, rows, key, value, ctx.scale)
         return *(gradient.to(query.dtype) for gradient in gradients), None, None
 

@@ -9,6 +9,7 @@ queries  . # # # # c - -        W = 5, three queries after five earlier tokens:
 from jaxtyping import Float
 from torch import Tensor
 
+from .inputs import unit_stride
 from .layouts import Run
 from .merging import Rows
 from .tiles import Mask
@@ -34,6 +35,7 @@ def continued_attention(
     Raises:
         OctoberError: `sliding_window` below 1.
     """
+    query, key, value = unit_stride(query, key, value)
     new, stored = query.shape[2], key.shape[2]
     rows = Rows(query)
     tiles = Mask(True, sliding_window).tiles([Run(stored - new, 1, new)], [Run(0, 1, stored)])

@@ -110,7 +110,12 @@ def ring_context(
         sequence_length: Of the whole sequence; needed where it does not divide evenly over the ranks.
         segment_ids: Of this rank's tokens: attention within equal ids only; negative ids are padding.
         cache: To continue a prompt (see `ring_generate`): keeps keys and values instead of the model's own cache.
+
+    Raises:
+        OctoberError: A cache with packed documents, or of another layout or length.
     """
+    if cache is not None:
+        _check_cache(cache, layout, sequence_length, segment_ids)
     context = RingContext(ring_of(ring), layout, sequence_length, segment_ids, cache)
     token = _CONTEXT.set(context)
     try:
@@ -193,6 +198,15 @@ def ring_forward(
         sequence_length=context.sequence_length,
     )
     return output.transpose(1, 2).contiguous(), None
+
+
+def _check_cache(cache: ShardedCache, layout: Layout, sequence_length: int | None, segment_ids: Tensor | None) -> None:
+    if segment_ids is not None:
+        raise OctoberError("segment_ids with a cache: packed documents cannot be continued")
+    if layout != cache.layout:
+        raise OctoberError(f"layout={layout}: the cache's is {cache.layout}")
+    if sequence_length not in (None, cache.prompt_length):
+        raise OctoberError(f"sequence_length={sequence_length}: the cache's prompt has {cache.prompt_length} tokens")
 
 
 def _through_cache(

@@ -9,6 +9,11 @@ from .documents import check_segment_ids
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
+def unit_stride(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Return tensors whose last dimension lies side by side in memory: the fused kernels take that for granted."""
+    return tuple(t if t.shape[-1] == 1 or t.stride(-1) == 1 else t.contiguous() for t in tensors)
+
+
 def check_tensors(query: Tensor, key: Tensor, value: Tensor, segment_ids: Tensor | None) -> None:
     """Check shapes and types of one process's tensors.
 

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .tiles import Tile, cut_triangle
+from .tiles import Tile, cut_rectangle, cut_triangle
 
 _CPU = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _CPU_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
@@ -27,6 +27,7 @@ _EFFICIENT_BACKWARD = torch.ops.aten._scaled_dot_product_efficient_attention_bac
 # whole. Cut up, the same triangle takes fewer pairs; but each tile is merged too, and in 16 bits small tiles are slow.
 _CPU_KEY_BLOCK = 512
 CPU_TRIANGLE = 256  # rows
+PLAIN_SIDE = 1024  # rows and keys whose scores are in memory at once, where no fused kernel serves
 _FLASH_HEAD_DIM = 256  # the largest that CUDA's flash kernel takes
 _FLASH_CAPABILITY = (8, 0)  # the oldest card that it runs on
 
@@ -69,10 +70,19 @@ def accumulator_dtype(dtype: torch.dtype) -> torch.dtype:
 
 
 def kernel_tiles(tiles: Sequence[Tile], query: Tensor) -> Iterator[Tile]:
-    """Yield the tiles as they are best computed: on a CPU in 32 bits or more, triangles are cut up."""
-    cut = fused_kernel(query) == "cpu" and query.dtype in (torch.float32, torch.float64)
+    """Yield the tiles as they are best computed.
+
+    On a CPU in 32 bits or more, triangles are cut up; without a fused kernel all tiles are, lest scores fill memory.
+    """
+    kernel = fused_kernel(query)
     for tile in tiles:
-        yield from cut_triangle(tile, CPU_TRIANGLE) if cut else [tile]
+        if kernel == "plain":
+            for part in cut_triangle(tile, PLAIN_SIDE):
+                yield from cut_rectangle(part, PLAIN_SIDE)
+        elif kernel == "cpu" and query.dtype in (torch.float32, torch.float64):
+            yield from cut_triangle(tile, CPU_TRIANGLE)
+        else:
+            yield tile
 
 
 def tile_forward(

@@ -142,7 +142,8 @@ class Documents:
 
     def of(self, rank: int, runs: Sequence[Run], packed: Sequence[Run]) -> Stretches:
         """Return the documents in some runs of a rank's shard, as they lie in a packed tensor."""
-        ids = torch.stack([torch.repeat_interleave(torch.tensor(i), torch.tensor(n)) for i, n in self._encoded[rank]])
+        rows = ((torch.tensor(i, dtype=torch.long), torch.tensor(n, dtype=torch.long)) for i, n in self._encoded[rank])
+        ids = torch.stack([torch.repeat_interleave(row, counts) for row, counts in rows])
         parts = [ids[:, run.offset : run.offset + run.length] for run in runs]
         return stretches(torch.cat(parts, dim=1) if parts else ids[:, :0], packed)
 

@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 
 from ...errors import OctoberError
 from . import agreement
-from .inputs import check_tensors
+from .inputs import check_tensors, unit_stride
 from .kernels import QueryRows
 from .layouts import Layout, shard_length
 from .merging import Rows, add_gradients_, zero_gradients
@@ -71,15 +71,12 @@ class Ring:
         """Return the segment ids of all ranks; told once for a tensor, whichever layers use it."""
         if self._documents is not None:
             last, version, documents = self._documents
-            if last is segment_ids and version == _version(segment_ids):
+            if last is segment_ids and version == segment_ids._version:
                 return documents
         documents = Documents(agreement.gather(self.transport, Documents.encode(segment_ids)))
-        self._documents = (segment_ids, _version(segment_ids), documents)
+        if not segment_ids.is_inference():  # those do not count how often they were written to
+            self._documents = (segment_ids, segment_ids._version, documents)
         return documents
-
-
-def _version(tensor: Tensor) -> int:
-    return 0 if tensor.is_inference() else tensor._version
 
 
 def ring_of(group: "dist.ProcessGroup | Ring | None") -> Ring:
@@ -136,12 +133,15 @@ def ring_attention(
     """
     ring = ring_of(group)
     check_tensors(query, key, value, segment_ids)
+    query, key, value = unit_stride(query, key, value)
     mask = Mask(causal, sliding_window)
     length = query.shape[2] * ring.world_size if sequence_length is None else sequence_length
     pieces = ring.num_pieces or default_pieces(length, ring.world_size)
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     plan = journey(length, ring.world_size, layout, mask, pieces)
-    _agree(ring, plan, query, key, {"segment_ids": segment_ids is not None, "scale": scale})
+    differentiated = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (query, key, value))
+    options = {"segment_ids": segment_ids is not None, "scale": scale, "needs gradient": differentiated}
+    _agree(ring, plan, query, key, options)
     if ring.check_finite:
         agreement.check_finite({"query": query, "key": key, "value": value}, ring.transport)
     documents = None if segment_ids is None else ring.documents(segment_ids)
@@ -165,7 +165,6 @@ def _agree(ring: Ring, plan: Journey, query: Tensor, key: Tensor, options: dict[
         "causal": plan.mask.causal,
         "sliding_window": plan.mask.sliding_window,
         "num_pieces": plan.num_pieces,
-        "needs gradient": torch.is_grad_enabled() and (query.requires_grad or key.requires_grad),
         "tokens": "as dealt out" if tokens == share else f"{tokens} in place of {share}",
         **options,
     }
@@ -249,7 +248,7 @@ class _RingAttention(torch.autograd.Function):
             agreement.check_finite({"gradient of the output": grad_output}, ring.transport)
         totals = zero_gradients(query, key, value)
         homeward = GradientTraffic(work.journey, ring.transport, totals[1], totals[2])
-        rows = QueryRows(query, output, grad_output, log_sum_exp)
+        rows = QueryRows(query, output, *unit_stride(grad_output), log_sum_exp)
         tiles = work.own_tiles()
         first = -(-len(tiles) // 3)  # hide the first keys on their way here; the others hide the last gradients home
         for current, message in KeyValueTraffic(work.journey, ring.transport, key, value).rounds():

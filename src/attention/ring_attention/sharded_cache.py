@@ -17,6 +17,7 @@ from torch import Tensor
 from ...errors import OctoberError
 from . import agreement
 from .all_reduce_merge import merge_over
+from .inputs import unit_stride
 from .layouts import Layout, Run, shard, shard_length, shard_positions, shard_runs
 from .merging import Rows
 from .ring import Ring, ring_attention
@@ -72,6 +73,7 @@ class ShardedCache:
         self.layout: Layout = layout
         self.length = 0
         self._new = 0
+        self._device = torch.device("cpu")  # of the positions
         self._layers: dict[int, _Layer] = {}
 
     def begin(
@@ -97,7 +99,7 @@ class ShardedCache:
                 f"the first pass through a sharded cache takes rank {self.ring.rank}'s {len(expected)} tokens of the "
                 f"prompt ({self.layout}, {self.prompt_length} tokens) with their positions; it got {shape[1]} tokens"
             )
-        self.length, self._new = self.prompt_length, 0
+        self.length, self._new, self._device = self.prompt_length, 0, positions.device
         return positions
 
     def attend(
@@ -134,7 +136,7 @@ class ShardedCache:
         kept = self._layers[layer]
         mine = self._own_of_new()
         kept.append(key[:, :, mine], value[:, :, mine])
-        rows = self._over_own_keys(query, kept, Mask(True, sliding_window), scale)
+        rows = self._over_own_keys(*unit_stride(query), kept, Mask(True, sliding_window), scale)
         output, _ = merge_over(self.ring, rows.output, rows.log_sum_exp)
         return output.to(query.dtype)
 
@@ -147,7 +149,7 @@ class ShardedCache:
             raise OctoberError("positions after the first pass: the text goes on where it ended; give none")
         self._new = shape[1]
         self.length += shape[1]
-        return torch.arange(self.length - self._new, self.length)[None].expand(shape)
+        return torch.arange(self.length - self._new, self.length, device=self._device)[None].expand(shape)
 
     def _own_of_new(self) -> slice:
         """Return which of the new tokens this rank keeps: position p for p - prompt_length = rank modulo N."""

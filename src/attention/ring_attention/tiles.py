@@ -146,6 +146,17 @@ def cut_triangle(tile: Tile, side: int) -> list[Tile]:
     return [*cut_triangle(first, side), square, *cut_triangle(second, side)]
 
 
+def cut_rectangle(tile: Tile, side: int) -> list[Tile]:
+    """Cut a rectangle into parts of at most `side` rows and keys; other tiles stay whole."""
+    if tile.kind != "full":
+        return [tile]
+    return [
+        _part(tile, row, column, min(side, tile.height - row), min(side, tile.width - column))
+        for row in range(0, tile.height, side)
+        for column in range(0, tile.width, side)
+    ]
+
+
 def _part(tile: Tile, row: int, column: int, height: int, width: int) -> Tile:
     return replace(tile, row=tile.row + row, column=tile.column + column, height=height, width=width)
 

@@ -60,7 +60,7 @@ class RingTrainer(Trainer):
         with ring_context(self.ring, layout=self.layout, sequence_length=length, segment_ids=segment_ids):
             outputs = model(**shard, use_cache=False)
         loss = _summed_loss(outputs, labels) * self.ring.world_size
-        if num_items_in_batch is None:
+        if num_items_in_batch is None or not model.training:  # evaluated texts must not weigh by what other rings have
             loss = loss / (shift_labels(inputs) != -100).sum()
         else:  # each ring's labels, counted by all of its ranks
             everywhere = self.args.world_size if self.args.average_tokens_across_devices else 1

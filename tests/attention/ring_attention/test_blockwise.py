@@ -5,6 +5,7 @@ import torch
 from dense_reference import dense_gradients
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_decoders import LargestTensor
 
 from october.attention.ring_attention import BlockwiseAttention, BlockwiseFeedForward, blockwise_attention, kernels
 from october.errors import OctoberError
@@ -25,6 +26,9 @@ def test_blockwise_attention_equals_dense(data):
     inputs = [tensor.requires_grad_() for tensor in (query, key, value)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kernels, "CPU_TRIANGLE", data.draw(st.sampled_from([3, 128])))  # rows; cut up, or whole
+        if data.draw(st.booleans(), label="no fused kernel"):
+            patch.setattr(kernels, "fused_kernel", lambda _: "plain")
+            patch.setattr(kernels, "PLAIN_SIDE", data.draw(st.sampled_from([4, 128])))
         output = blockwise_attention(
             *inputs, causal=causal, sliding_window=window, segment_ids=ids, block_size=block, scale=0.9
         )
@@ -39,6 +43,36 @@ def test_equals_torch_where_torch_has_it():
     expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)
     torch.testing.assert_close(blockwise_attention(query, key, value, block_size=77), expected)
     torch.testing.assert_close(BlockwiseAttention(128)(query, key, value), expected)
+
+
+VIEWS = {
+    "transposed": lambda tensor: tensor.transpose(2, 3).contiguous().transpose(2, 3),
+    "every second number": lambda tensor: tensor.repeat_interleave(2, dim=3)[..., ::2],
+}
+
+
+@pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
+@pytest.mark.parametrize("place", range(4))
+def test_numbers_may_lie_apart_in_memory(view, place):
+    """Those along the last dimension: the fused kernels take it for granted that they do not."""
+    torch.manual_seed(0)
+    tensors = [torch.randn(1, heads, 33, 8) for heads in (4, 2, 2, 4)]
+    expected = dense_gradients(*tensors)
+    tensors[place] = view(tensors[place])
+    assert tensors[place].stride(-1) != 1
+    inputs = [tensor.requires_grad_() for tensor in tensors[:3]]
+    output = blockwise_attention(*inputs)
+    for ours, theirs in zip((output, *torch.autograd.grad(output, inputs, tensors[3])), expected, strict=True):
+        torch.testing.assert_close(ours.double(), theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_without_a_fused_kernel_scores_are_made_in_parts(monkeypatch):
+    monkeypatch.setattr(kernels, "fused_kernel", lambda _: "plain")
+    monkeypatch.setattr(kernels, "PLAIN_SIDE", 32)
+    query, key, value = (torch.randn(1, 2, 256, 4, requires_grad=True) for _ in range(3))
+    with LargestTensor() as largest:
+        blockwise_attention(query, key, value).sum().backward()
+    assert largest.nbytes <= max(query.nbytes, 4 * 2 * 32 * 32) < 4 * 2 * 256 * 256 // 8
 
 
 def test_rows_that_attend_to_nothing_are_zero_and_their_gradients_too():

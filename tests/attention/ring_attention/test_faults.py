@@ -63,7 +63,7 @@ def peer_named(rank, line):
         rf"ring attention, rank {rank}: (?:"
         rf"no {what} from rank (\d) \(hop \d\) within 2 s"
         rf"|rank (\d) did not take {what} \(hop \d\) within 2 s"
-        rf"|rank (\d) closed the connection at hop \d \({what}\))",
+        rf"|rank (\d) closed the connection at hop \d \({what}\): .+)",
         line,
     )
     assert match, line

@@ -6,12 +6,11 @@ from functools import lru_cache
 import pytest
 import torch
 import torch.distributed as dist
+from tiny_decoders import LargestTensor
 from tiny_hugging_face import FAMILIES, drawn_tokens, tiny_model
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from transformers import Gemma2Config, Gemma2ForCausalLM
 
-from october.attention.ring_attention import LAYOUTS, Ring, ring_context, shard_batch
+from october.attention.ring_attention import LAYOUTS, Ring, ShardedCache, ring_context, shard_batch
 from october.errors import OctoberError
 
 
@@ -101,28 +100,16 @@ def test_gradient_checkpointing_outside_the_context(pool):
     compare(case, pool(2).run(on_rank, [case])[0][0])
 
 
-class Sizes(TorchDispatchMode):
-    """Remembers the largest tensor made."""
-
-    largest = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        result = function(*args, **(kwargs or {}))
-        sizes = [leaf.numel() for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
-        self.largest = max([self.largest, *sizes])
-        return result
-
-
 @pytest.mark.parametrize("family", FAMILIES)
 def test_no_mask_of_tokens_by_tokens_is_made(family):
     length = 2048
     tokens = drawn_tokens(0, 1, length)
-    with Sizes() as ring_sizes, ring_context(), torch.no_grad():
+    with LargestTensor() as ring_sizes, ring_context(), torch.no_grad():
         tiny_model(family, "ring")(input_ids=tokens, logits_to_keep=1)
-    with Sizes() as eager_sizes, torch.no_grad():
+    with LargestTensor() as eager_sizes, torch.no_grad():
         tiny_model(family, "eager")(input_ids=tokens, logits_to_keep=1)
-    assert ring_sizes.largest < length * length / 4
-    assert eager_sizes.largest >= length * length
+    assert ring_sizes.nbytes < length * length / 2  # of a mask of booleans
+    assert eager_sizes.nbytes >= length * length
 
 
 def test_the_whole_batch_is_dealt_out():
@@ -162,6 +149,18 @@ def test_what_the_ring_cannot_do_is_refused():
     past = run_alone(llama, use_cache=True).past_key_values
     with refused("past_key_values: 12 keys for 6 queries"):
         run_alone(llama, past_key_values=past)
+
+
+def test_a_context_that_does_not_fit_its_cache_is_refused():
+    cache = ShardedCache(Ring(), 6)
+    given = {
+        "segment_ids with a cache": {"segment_ids": torch.zeros(1, 6, dtype=torch.long)},
+        "layout=striped: the cache's is zigzag": {"layout": "striped"},
+        "sequence_length=7: the cache's prompt has 6": {"sequence_length": 7},
+    }
+    for text, options in given.items():
+        with refused(text), ring_context(cache.ring, cache=cache, **options):
+            pytest.fail("it was entered")
 
 
 def test_models_that_the_ring_cannot_serve_are_refused():

@@ -88,8 +88,8 @@ def test_every_layout_mask_and_length(pool, world_size):
 def test_packed_documents(pool, world_size):
     masks = [{}, {"causal": False}, {"window": 9}]
     cases = [
-        {"seed": i, "layout": layout, "length": 61, "dtype": torch.float64, "packed": True, "pieces": 2, **mask}
-        for i, (layout, mask) in enumerate(itertools.product(LAYOUTS, masks))
+        {"seed": i, "layout": layout, "length": length, "dtype": torch.float64, "packed": True, "pieces": 2, **mask}
+        for i, (layout, length, mask) in enumerate(itertools.product(LAYOUTS, (61, 5), masks))  # 5: ranks without any
     ]
     check(pool, world_size, cases)
 

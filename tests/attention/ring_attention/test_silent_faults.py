@@ -24,6 +24,8 @@ def gradients_on_rank(options):
     from_projection = options.pop("from_projection", False)
     ids = options.pop("segment_ids", None)
     parts = [shard(t, rank, world, "zigzag", dim=2) for t in whole(**shape)]
+    if options.pop("transposed", False):  # tokens last in memory, inputs and gradient
+        parts = [t.transpose(2, 3).contiguous().transpose(2, 3) for t in parts]
     if from_projection:  # tokens before heads in memory, and a gradient that is an expanded view
         parts = [t.transpose(1, 2).contiguous().transpose(1, 2) for t in parts]
         parts[3] = parts[3][..., :1].expand_as(parts[3])
@@ -72,6 +74,31 @@ def test_the_log_sum_exp_is_true_and_float32(dtype):
 
 def _halves(length, parts=2):
     return [Run(i * length // parts, 1, length // parts, i * length // parts) for i in range(parts)]
+
+
+def test_tensors_whose_last_dimension_is_not_the_innermost(pool):
+    found = together(pool(2).run(gradients_on_rank, {"transposed": True}))
+    for ours, theirs in zip(found, dense_gradients(*whole()), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def refilled_documents():
+    """Attend twice under `inference_mode`, the segment ids written over in between; and with others, never written."""
+    rank, world, length = dist.get_rank(), dist.get_world_size(), 12
+    query, key, value = (shard(t, rank, world, "zigzag", dim=2) for t in whole(length)[:3])
+    first, second = (torch.arange(length)[None] // size for size in (4, 6))
+    ring = Ring()
+    with torch.inference_mode():
+        ids = shard(first, rank, world, "zigzag").clone()
+        ring_attention(query, key, value, ring, segment_ids=ids)
+        ids.copy_(shard(second, rank, world, "zigzag"))
+        refilled = ring_attention(query, key, value, ring, segment_ids=ids)
+        return refilled, ring_attention(query, key, value, ring, segment_ids=ids.clone())
+
+
+def test_segment_ids_that_are_written_over_are_read_anew(pool):
+    for refilled, expected in pool(2).run(refilled_documents):
+        torch.testing.assert_close(refilled, expected)
 
 
 def test_tensors_that_are_not_contiguous(pool):
