@@ -50,7 +50,7 @@ def blockwise_attention(
         OctoberError: Shapes, types or options that do not fit.
     """
     check_tensors(query, key, value, segment_ids)
-    query, key, value = unit_stride(query, key, value)
+    query, key, value = map(unit_stride, (query, key, value))
     mask = Mask(causal, sliding_window)
     length = key.shape[2]
     if block_size is not None and block_size < 1:
@@ -135,7 +135,7 @@ class _Tiled(torch.autograd.Function):
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, output, log_sum_exp = ctx.saved_tensors
         gradients = zero_gradients(query, key, value)
-        rows = QueryRows(query, output, *unit_stride(grad_output), log_sum_exp)
+        rows = QueryRows(query, output, unit_stride(grad_output), log_sum_exp)
         add_gradients_(gradients, ctx.tiles, rows, key, value, ctx.scale)
         return *(gradient.to(query.dtype) for gradient in gradients), None, None
 

@@ -35,7 +35,7 @@ def continued_attention(
     Raises:
         OctoberError: `sliding_window` below 1.
     """
-    query, key, value = unit_stride(query, key, value)
+    query, key, value = map(unit_stride, (query, key, value))
     new, stored = query.shape[2], key.shape[2]
     rows = Rows(query)
     tiles = Mask(True, sliding_window).tiles([Run(stored - new, 1, new)], [Run(0, 1, stored)])

@@ -9,9 +9,9 @@ from .documents import check_segment_ids
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
-def unit_stride(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """Return tensors whose last dimension lies side by side in memory: the fused kernels take that for granted."""
-    return tuple(t if t.shape[-1] == 1 or t.stride(-1) == 1 else t.contiguous() for t in tensors)
+def unit_stride(tensor: Tensor) -> Tensor:
+    """Return a tensor whose last dimension lies side by side in memory: the fused kernels take that for granted."""
+    return tensor if tensor.shape[-1] == 1 or tensor.stride(-1) == 1 else tensor.contiguous()
 
 
 def check_tensors(query: Tensor, key: Tensor, value: Tensor, segment_ids: Tensor | None) -> None:

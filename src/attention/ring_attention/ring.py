@@ -133,7 +133,7 @@ def ring_attention(
     """
     ring = ring_of(group)
     check_tensors(query, key, value, segment_ids)
-    query, key, value = unit_stride(query, key, value)
+    query, key, value = map(unit_stride, (query, key, value))
     mask = Mask(causal, sliding_window)
     length = query.shape[2] * ring.world_size if sequence_length is None else sequence_length
     pieces = ring.num_pieces or default_pieces(length, ring.world_size)
@@ -248,7 +248,7 @@ class _RingAttention(torch.autograd.Function):
             agreement.check_finite({"gradient of the output": grad_output}, ring.transport)
         totals = zero_gradients(query, key, value)
         homeward = GradientTraffic(work.journey, ring.transport, totals[1], totals[2])
-        rows = QueryRows(query, output, *unit_stride(grad_output), log_sum_exp)
+        rows = QueryRows(query, output, unit_stride(grad_output), log_sum_exp)
         tiles = work.own_tiles()
         first = -(-len(tiles) // 3)  # hide the first keys on their way here; the others hide the last gradients home
         for current, message in KeyValueTraffic(work.journey, ring.transport, key, value).rounds():

@@ -136,7 +136,7 @@ class ShardedCache:
         kept = self._layers[layer]
         mine = self._own_of_new()
         kept.append(key[:, :, mine], value[:, :, mine])
-        rows = self._over_own_keys(*unit_stride(query), kept, Mask(True, sliding_window), scale)
+        rows = self._over_own_keys(unit_stride(query), kept, Mask(True, sliding_window), scale)
         output, _ = merge_over(self.ring, rows.output, rows.log_sum_exp)
         return output.to(query.dtype)
 
