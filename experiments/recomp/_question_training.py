@@ -21,6 +21,7 @@ from october.language_models import EncoderHandle, ModelHandle
 from october.retrieval import Passage
 from october.retrieval.recomp import (
     QUESTION_PROMPTS,
+    SHORTENING_VERSION,
     AbstractiveCompressor,
     AbstractiveSettings,
     CandidateScorer,
@@ -141,7 +142,7 @@ def teacher_of(
         return LanguageModelTeacher(handle.language_model(), max_new_tokens=longest), name
     if not any(question.gold_sentences for question in questions):
         raise OctoberError("teacher=null: these questions have no gold sentences; give model@teacher=NAME")
-    return GoldSentenceTeacher(), "gold sentences, shortened"
+    return GoldSentenceTeacher(), f"gold sentences, shortened by version {SHORTENING_VERSION}"
 
 
 def check_student(student: Student | None) -> None:
