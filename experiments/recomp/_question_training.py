@@ -99,8 +99,13 @@ def extractive_compressor(
 
 
 def with_empty(training: QuestionTraining) -> QuestionTraining:
-    """Return the same training of a compressor that may choose no sentence."""
-    return replace(training, labels=replace(training.labels, with_empty=True))
+    """Return the same training of a compressor that may choose no sentence.
+
+    Its loss is the listwise one whatever the training's: in a batch, the empty positive of one query would be a
+    negative of all others.
+    """
+    labels = replace(training.labels, with_empty=True)
+    return replace(training, labels=labels, extractive=replace(training.extractive, loss="listwise"))
 
 
 def with_loss_in_batch(training: QuestionTraining) -> QuestionTraining:

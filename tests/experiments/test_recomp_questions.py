@@ -31,6 +31,7 @@ from october.reporting.published import published_of
 from october.retrieval import Passage
 from october.retrieval.recomp import (
     AbstractiveSettings,
+    AnswerLikelihood,
     DualEncoder,
     ExtractiveSettings,
     GoldSentenceTeacher,
@@ -179,6 +180,15 @@ class TestCompressors:
         assert scorer.asked == 7 + 3  # the labels are the same, the empty text was always judged
         assert silent.compressor.allow_empty
         assert silent.encoder != first.encoder
+
+    def test_one_that_may_choose_none_learns_without_the_in_batch_loss(self, bench, reader, encoder):
+        own = _question_training.with_empty(_question_training.with_loss_in_batch(TRAINING))
+        assert own.extractive == replace(TRAINING.extractive, loss="listwise")
+        sources = [replace(each, targets=("nowhere at all",)) for each in bench.asked("train").sources()]
+        likes_none = OracleModel(tiny_questions.answer, lambda prompt, text: -len(prompt) / 7)
+        scorer = AnswerLikelihood(likes_none, bench.prompt, model_fingerprint="likes none")
+        made = _compressors.trained_extractive(sources, [], scorer, encoder, own.extractive, own.labels)
+        assert made.about["empty"] == 1
 
     def test_what_it_learned_from_is_counted(self, bench, reader, encoder):
         about = _question_training.extractive_compressor(bench, reader.scorer("likelihood"), encoder, TRAINING).about
