@@ -42,6 +42,7 @@ from october.retrieval.recomp import (
 from october.retrieval.recomp.seq2seq import Seq2SeqWriter
 
 Student = ModelHandle | str  # a causal model, or the folder or name on the hub of an encoder-decoder
+TRAINING_VERSION = 2  # of `train_extractive`: to be raised where it makes another encoder of the same settings and data
 EXTRACTIVE, ABSTRACTIVE = "extractive compressor", "abstractive compressor"  # what `trained_once` keeps them as
 
 
@@ -156,7 +157,7 @@ def trained_extractive(
             "scores": trained.validation,
         }
 
-    run = [encoder.fingerprint(), scorer.fingerprint(), asdict(settings), asdict(labels), asked]
+    run = [TRAINING_VERSION, encoder.fingerprint(), scorer.fingerprint(), asdict(settings), asdict(labels), asked]
     folder, about = trained_once(EXTRACTIVE, run, train)
     handle = EncoderHandle(
         name=f"{encoder.name}, trained",
