@@ -4,11 +4,11 @@ What a language model judged is kept in the data folder's `labels`, chunk by chu
 keeps them. Questions and texts alike: what differs is in the sources, the scorer and the teacher that are handed in.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from october.errors import OctoberError
 from october.files import data_home
@@ -42,6 +42,7 @@ from october.retrieval.recomp import (
 from october.retrieval.recomp.seq2seq import Seq2SeqWriter
 
 Student = ModelHandle | str  # a causal model, or the folder or name on the hub of an encoder-decoder
+TRAINING_VERSION = 2  # of `train_extractive`: to be raised where it makes another encoder of the same settings and data
 EXTRACTIVE, ABSTRACTIVE = "extractive compressor", "abstractive compressor"  # what `trained_once` keeps them as
 
 
@@ -97,6 +98,11 @@ def labelled(
     )
 
 
+def known_of(task: Literal["questions", "texts"], scorer: CandidateScorer) -> dict[str, str]:
+    """Return the words by which compressors of one task and one kind of judgement are found again."""
+    return {"task": task, "judge": type(scorer).__name__}
+
+
 def without_empty(scored: ScoredExample) -> ScoredExample:
     """Return a judged query without the empty text among its candidates."""
     kept = [place for place, text in enumerate(scored.candidates) if text != EMPTY]
@@ -112,13 +118,14 @@ def trained_extractive(
     settings: ExtractiveSettings,
     labels: LabelSettings = LabelSettings(),
     *,
+    known: Mapping[str, str],
     num_sentences: int = 1,
 ) -> Extractive:
     """Return the extractive compressor that a language model's judgement trains; from the data folder if it is there.
 
-    `about` holds `encoder`, `training` and `validation` (numbers of examples), `dropped` (share of the sources),
-    `negatives` (of an example), `empty` (share of the positives), `losses` (of each step), `scores` ((step, re-ranked
-    score)).
+    `about` holds `encoder`, `loss`, `with_empty`, what is `known`, `training` and `validation` (numbers of examples),
+    `dropped` (share of the sources), `negatives` (of an example), `empty` (share of the positives), `losses` (of each
+    step), `scores` ((step, re-ranked score)).
 
     Args:
         sources: Queries with targets and documents.
@@ -127,6 +134,7 @@ def trained_extractive(
         encoder: What training begins with; it also chooses the candidates.
         settings: Of training.
         labels: How examples are made.
+        known: More that `about` holds and that decides nothing: of which task it is, see `known_of`.
         num_sentences: That the compressor selects.
 
     Raises:
@@ -146,7 +154,10 @@ def trained_extractive(
         made = training_set(judged[0], epsilon=labels.epsilon, max_negatives=labels.max_negatives)
         trained = train_extractive(deepcopy(encoder.load()), made.examples, judged[1], scratch, settings)
         return trained.folder, {
+            **known,
             "encoder": encoder.name,
+            "loss": settings.loss,
+            "with_empty": labels.with_empty,
             "training": len(made.examples),
             "validation": len(judged[1]),
             "dropped": made.share_dropped,
@@ -156,7 +167,7 @@ def trained_extractive(
             "scores": trained.validation,
         }
 
-    run = [encoder.fingerprint(), scorer.fingerprint(), asdict(settings), asdict(labels), asked]
+    run = [TRAINING_VERSION, encoder.fingerprint(), scorer.fingerprint(), asdict(settings), asdict(labels), asked]
     folder, about = trained_once(EXTRACTIVE, run, train)
     handle = EncoderHandle(
         name=f"{encoder.name}, trained",
@@ -180,18 +191,20 @@ def trained_abstractive(
     student: Student,
     settings: AbstractiveSettings,
     *,
+    known: Mapping[str, str],
     policy: Policy = "empty_if_not_better",
     max_new_tokens: int = 64,
 ) -> Abstractive:
     """Return the abstractive compressor that learned what the critic kept; from the data folder if it is there.
 
-    `about` holds `student`, `training` (number of examples), `dropped` (share of the judged), `empty` (share of the
-    targets), and `losses` (of each step).
+    `about` holds `student`, `with_titles`, what is `known`, `training` (number of examples), `dropped` (share of the
+    judged), `empty` (share of the targets), and `losses` (of each step).
 
     Args:
         judged: A teacher's summaries, see `judged_by`.
         student: What training begins with.
         settings: Of training.
+        known: As in `trained_extractive`.
         policy: Of the critic.
         max_new_tokens: Of a summary that the compressor writes.
 
@@ -208,7 +221,9 @@ def trained_abstractive(
         else:
             result = train_causal(*student.load(), *learned[:2], scratch, settings)
         return result.folder, {
+            **known,
             "student": student if isinstance(student, str) else student.name,
+            "with_titles": settings.with_titles,
             "training": len(learned.targets),
             "dropped": learned.share_dropped,
             "empty": learned.share_empty,

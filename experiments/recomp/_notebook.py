@@ -2,10 +2,9 @@
 
 from collections.abc import Collection, Sequence
 from html import escape
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from october.language_models.training_runs import kept_models
+from october.language_models.training_runs import Kept, kept_models
 from october.reporting import Record, new_figure
 from october.retrieval import Passage, sentence_spans
 from october.retrieval.recomp import Candidate
@@ -47,12 +46,13 @@ def accuracy_by_compression(record: Record, accuracy: str = "EM", share: str = "
     return figure
 
 
-def trained_folder(what: str, **base: str) -> Path | None:
-    """Return the model's folder of the compressor, among those trained here, with the most examples, or None.
+def trained_here(what: str, **known: Any) -> Kept | None:
+    """Return the compressor, among those trained here, with the most examples, the newest of equal ones; or None.
 
     Args:
         what: `EXTRACTIVE` or `ABSTRACTIVE`.
-        base: Name of the `encoder` or of the `student` that was trained.
+        known: What `trained_extractive` and `trained_abstractive` write of it: the `task`, the name of the `encoder` or
+            of the `student` that was trained, `with_empty`, `loss`.
     """
-    found = [(kept.about["training"], place, kept.folder) for place, kept in enumerate(kept_models(what, **base))]
-    return max(found)[2] if found else None
+    found = enumerate(kept_models(what, **known))
+    return max(found, key=lambda pair: (pair[1].about["training"], pair[0]), default=(0, None))[1]

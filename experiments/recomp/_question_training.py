@@ -11,6 +11,7 @@ from october.experiments.recomp._compressors import (
     LabelSettings,
     Student,
     judged_by,
+    known_of,
     trained_abstractive,
     trained_extractive,
     untrained_abstractive,
@@ -20,7 +21,9 @@ from october.files import content_hash
 from october.language_models import EncoderHandle, ModelHandle
 from october.retrieval import Passage
 from october.retrieval.recomp import (
+    MULTI_HOP_PROMPTS,
     QUESTION_PROMPTS,
+    SHORTENING_VERSION,
     AbstractiveCompressor,
     AbstractiveSettings,
     CandidateScorer,
@@ -30,7 +33,10 @@ from october.retrieval.recomp import (
     LanguageModelTeacher,
     Policy,
     Teacher,
+    read_prompts,
 )
+
+MULTI_HOP = "multi_hop"  # in place of a file of prompts
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,8 @@ class QuestionTraining:
         policy: Of its critic.
         abstractive: Its training.
         max_summary_tokens: Of a summary.
+        prompts: A YAML file with the prompts of a language model that teaches; `multi_hop` takes the project's for
+            questions of several steps, None those for others.
     """
 
     judgement: Judgement
@@ -57,11 +65,20 @@ class QuestionTraining:
     policy: Policy
     abstractive: AbstractiveSettings
     max_summary_tokens: int
+    prompts: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("num_sentences", "num_summaries", "max_summary_tokens"):
             if getattr(self, name) < 1:
                 raise OctoberError(f"training.{name}={getattr(self, name)}: must be at least 1")
+        _ = self.all_prompts  # so that a wrong file is named now
+
+    @property
+    def all_prompts(self) -> tuple[str, ...]:
+        """The prompts of a language model that teaches."""
+        if self.prompts is None or self.prompts == MULTI_HOP:
+            return QUESTION_PROMPTS if self.prompts is None else MULTI_HOP_PROMPTS
+        return read_prompts(self.prompts)
 
 
 class TeacherSummaries(Compressor):
@@ -93,13 +110,19 @@ def extractive_compressor(
         encoder,
         training.extractive,
         training.labels,
+        known=known_of("questions", scorer),
         num_sentences=training.num_sentences,
     )
 
 
 def with_empty(training: QuestionTraining) -> QuestionTraining:
-    """Return the same training of a compressor that may choose no sentence."""
-    return replace(training, labels=replace(training.labels, with_empty=True))
+    """Return the same training of a compressor that may choose no sentence.
+
+    Its loss is the listwise one whatever the training's: in a batch, the empty positive of one query would be a
+    negative of all others.
+    """
+    labels = replace(training.labels, with_empty=True)
+    return replace(training, labels=labels, extractive=replace(training.extractive, loss="listwise"))
 
 
 def with_loss_in_batch(training: QuestionTraining) -> QuestionTraining:
@@ -119,7 +142,8 @@ def abstractive_compressor(
     writer, name = teacher_of(teacher, asked.questions, training)
     judged = judged_by(scorer, asked.requests(), writer, name)
     settings, longest = training.abstractive, training.max_summary_tokens
-    return trained_abstractive(judged, student, settings, policy=training.policy, max_new_tokens=longest)
+    known = known_of("questions", scorer)
+    return trained_abstractive(judged, student, settings, known=known, policy=training.policy, max_new_tokens=longest)
 
 
 def student_before_training(student: Student, training: QuestionTraining) -> AbstractiveCompressor:
@@ -136,12 +160,12 @@ def teacher_of(
         OctoberError: None, and the questions have no gold sentences.
     """
     if handle is not None:
-        longest = training.max_summary_tokens
-        name = content_hash([handle.fingerprint(), QUESTION_PROMPTS, longest])
-        return LanguageModelTeacher(handle.language_model(), max_new_tokens=longest), name
+        prompts, longest = training.all_prompts, training.max_summary_tokens
+        name = content_hash([handle.fingerprint(), prompts, longest])
+        return LanguageModelTeacher(handle.language_model(), prompts, max_new_tokens=longest), name
     if not any(question.gold_sentences for question in questions):
         raise OctoberError("teacher=null: these questions have no gold sentences; give model@teacher=NAME")
-    return GoldSentenceTeacher(), "gold sentences, shortened"
+    return GoldSentenceTeacher(), f"gold sentences, shortened by version {SHORTENING_VERSION}"
 
 
 def check_student(student: Student | None) -> None:

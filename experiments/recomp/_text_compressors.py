@@ -16,6 +16,7 @@ from october.experiments.recomp._compressors import (
     LabelSettings,
     Student,
     judged_by,
+    known_of,
     labelled,
     trained_abstractive,
     trained_extractive,
@@ -128,17 +129,16 @@ class TextCompressors:
         """The trained extractive compressor; it chooses one sentence."""
         first = self.training.num_examples
         settings = (self.training.extractive, self.training.labels)
-        return trained_extractive(
-            self.sources[:first], self.sources[first:], self.task.scorer, self.encoder, *settings
-        ).compressor
+        sources, scorer = (self.sources[:first], self.sources[first:]), self.task.scorer
+        return trained_extractive(*sources, scorer, self.encoder, *settings, known=known_of("texts", scorer)).compressor
 
     @cached_property
     def abstractive(self) -> AbstractiveCompressor:
         """The trained student."""
         judged = self.judged(self.sources[: self.training.num_summaries])
-        limit = self.training.max_summary_tokens
-        settings = self.training.abstractive
-        return trained_abstractive(judged, self.student, settings, policy=POLICY, max_new_tokens=limit).compressor
+        options = {"known": known_of("texts", self.task.scorer), "policy": POLICY}
+        settings, limit = self.training.abstractive, self.training.max_summary_tokens
+        return trained_abstractive(judged, self.student, settings, max_new_tokens=limit, **options).compressor
 
     @cached_property
     def untrained(self) -> AbstractiveCompressor:

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import NonNegativeInt, PositiveInt
 
 from october.data.documents import CorpusHandle, Question, QuestionHandle
@@ -36,6 +37,7 @@ from october.run import Run
 
 GROUPS = {"with": "with the answer", "without": "without the answer"}
 COPYING = (TOP, TOP_1, TEACHER, ABSTRACTIVE)  # the paper's
+LEAST_SUMMARIES = 10  # that are not empty; the bootstrap of a few equal cases is no interval
 Trained = dict[str, Callable[[], Any]]
 
 
@@ -251,15 +253,25 @@ def evidence(read: Mapping[str, Mapping[str, Reading]], without: Sequence[Questi
     if set(read) != set(GROUPS):
         return {}
     silent = {group: empty(readings_of[OR_NONE]) for group, readings_of in read.items()}
-    misled = {name: copied(read["without"][name], without) for name in (ABSTRACTIVE, TOP)}
+    metric = f"copied from evidence without the answer, {ABSTRACTIVE} that is not empty over {TOP}"
     return {
         "empty summaries, documents without the answer over those with it": groups_cell(
             silent["without"], silent["with"]
         ),
-        f"copied from evidence without the answer, {ABSTRACTIVE} over {TOP}": points_cell(
-            misled[ABSTRACTIVE], misled[TOP]
-        ),
+        metric: misled_cell(read["without"][ABSTRACTIVE], read["without"][TOP], without),
     }
+
+
+def misled_cell(summaries: Reading, documents: Reading, questions: Sequence[Question]) -> Cell:
+    """Return how much more often summaries mislead than documents, on questions whose summary is not empty.
+
+    Of fewer than `LEAST_SUMMARIES` such questions there is no number.
+    """
+    told = np.flatnonzero(np.equal(empty(summaries), 0))
+    if len(told) < LEAST_SUMMARIES:
+        return Cell(n=len(told), unit="points")
+    ours, theirs = (np.array(copied(reading, questions))[told] for reading in (summaries, documents))
+    return points_cell(ours, theirs)
 
 
 def draw(folder: Path, curve: Sequence[Row], selected: Mapping[str, Selected]) -> Path:

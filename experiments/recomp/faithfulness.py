@@ -124,7 +124,7 @@ def faithfulness(
     rows = rows_of(found, checks, limits, beside)
     return Result(
         rows=[*rows, Row(name=BOUND, cells={"gain": Cell(value=limits[0], n=len(shuffled), unit="nats per token")})],
-        evidence=evidence_of(found[STUDENT], limits),
+        evidence=evidence_of([found[STUDENT], found[TEXT_STUDENT]], limits),
         figures={"Sentences by verdict": draw(run.figures, rows)},
         fingerprints={
             **bench.fingerprints(),
@@ -229,10 +229,10 @@ def cells_of(decided: Sequence[Verdict], each: Mapping[str, Any]) -> dict[str, C
     return {**cells, "empty summaries": percent_cell(each["empty"])} if "empty" in each else cells
 
 
-def evidence_of(student: Mapping[str, Any], limits: tuple[float, float]) -> dict[str, Cell]:
-    """Return what decides the claim: the share of the student's sentences that documents hold; none without any."""
-    held = [float(one != "unsupported") for one in verdicts(kept(student), *limits)]
-    return {"supported sentences, abstractive RECOMP": bootstrap_cell(held)} if held else {}
+def evidence_of(students: Sequence[Mapping[str, Any]], limits: tuple[float, float]) -> dict[str, Cell]:
+    """Return what decides the claim: the share of all students' sentences that documents hold; none without any."""
+    held = [float(one != "unsupported") for student in students for one in verdicts(kept(student), *limits)]
+    return {"supported sentences, abstractive RECOMP of questions and text": bootstrap_cell(held)} if held else {}
 
 
 def draw(folder: Path, rows: Sequence[Row]) -> Path:

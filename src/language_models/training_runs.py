@@ -104,9 +104,10 @@ def train_or_go_on(trainer: Any, folder: Path) -> list[float]:
         folder: Of its checkpoints.
 
     Raises:
-        OctoberError: One process sees several GPUs (start it with torchrun: one process for each).
+        OctoberError: One process sees several GPUs (start it with torchrun: one process for each), or training would
+            end before its learning rate has risen to its highest.
     """
-    from transformers import ProgressCallback
+    from transformers import ProgressCallback, TrainerCallback
 
     class Bar(ProgressCallback):
         """The bar without a line for each step."""
@@ -114,10 +115,20 @@ def train_or_go_on(trainer: Any, folder: Path) -> list[float]:
         def on_log(self, *arguments: Any, **more: Any) -> None:
             """Print nothing."""
 
+    class Warmed(TrainerCallback):
+        """Refuses a training that ends within its warm-up."""
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+            """Compare the steps, which the trainer has counted by now."""
+            warmup = args.get_warmup_steps(state.max_steps)
+            if warmup and warmup >= state.max_steps:
+                raise OctoberError(f"warmup_steps={warmup}: must be below the {state.max_steps} steps of this training")
+
     if trainer.args.n_gpu > 1:
         raise OctoberError(f"one process sees {trainer.args.n_gpu} GPUs: start it with torchrun, one process for each")
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(Bar)
+    trainer.add_callback(Warmed)
     checkpoint = newest_whole_checkpoint(folder)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]

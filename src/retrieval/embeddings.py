@@ -1,6 +1,6 @@
 """Embeddings of texts: each text once, in length-sorted batches, kept on disk by encoder and text.
 
-    folder/about.json     the encoder's name, numbers in a vector, number type; written first
+    folder/about.json     the encoder's name and fingerprint, numbers in a vector, number type; written first
     folder/vectors.bin    one row after the other
     folder/rows.sqlite    the hash of each text and its row
 
@@ -196,6 +196,8 @@ class EmbeddingCache:
         Raises:
             OctoberError: As `encode`.
         """
+        if (self.folder / "about.json").exists():
+            self._check_encoder(encoder)
         with self._keys() as keys:
             found = _rows(keys, texts)
         if len(found) < len(texts):
@@ -204,17 +206,19 @@ class EmbeddingCache:
                 found = _rows(keys, texts)  # another process may have encoded some while this one waited
                 missing = [text for text in texts if text not in found]
                 for chunk, vectors in _chunks(encoder, missing, progress):
-                    found |= self._append(keys, encoder.name, chunk, vectors)
+                    found |= self._append(keys, encoder, chunk, vectors)
         if not texts:
             return np.empty((0, 0), dtype=np.float32)
         return self._mapped()[[found[text] for text in texts]].astype(np.float32)
 
-    def _append(self, keys: sqlite3.Connection, name: str, texts: Sequence[str], vectors: Vectors) -> dict[str, int]:
+    def _append(
+        self, keys: sqlite3.Connection, encoder: TextEncoder, texts: Sequence[str], vectors: Vectors
+    ) -> dict[str, int]:
         with np.errstate(over="ignore"):  # said below
             stored = np.ascontiguousarray(vectors, dtype=self.storage)
         if not np.isfinite(stored).all():
-            raise OctoberError(f"storage={self.storage} cannot hold the vectors of {name}; use float32")
-        self._claim(name, stored.shape[1])
+            raise OctoberError(f"storage={self.storage} cannot hold the vectors of {encoder.name}; use float32")
+        self._claim(encoder, stored.shape[1])
         with (self.folder / "vectors.bin").open("ab") as file:
             file.write(stored.data)
             file.flush()
@@ -225,11 +229,26 @@ class EmbeddingCache:
             keys.executemany("INSERT INTO rows VALUES (?, ?)", [(row, _key(text)) for text, row in rows.items()])
         return rows
 
-    def _claim(self, name: str, dimension: int) -> None:
+    def _check_encoder(self, encoder: TextEncoder) -> None:
+        """Refuse another encoder's vectors; whatever its name, it is its fingerprint that counts.
+
+        A cache that was written before fingerprints were noted is known by its folder's name, as `of` gives it.
+        """
+        about = read_description(self.folder / "about.json", "embedding cache")
+        own, given = about.get("fingerprint", self.folder.name.partition(".")[0]), encoder.fingerprint()
+        if own != given:
+            raise OctoberError(
+                f"{self.folder} holds vectors of encoder {about.get('encoder')} with fingerprint {own}; "
+                f"encoder {encoder.name} has {given}: name another folder"
+            )
+
+    def _claim(self, encoder: TextEncoder, dimension: int) -> None:
         """Write what the vectors are, or check that these are of the same kind."""
-        path = self.folder / "about.json"
+        path, name = self.folder / "about.json", encoder.name
         if not path.exists():
-            write_whole(path, json.dumps({"encoder": name, "dimension": dimension, "storage": self.storage}))
+            made = {"encoder": name, "fingerprint": encoder.fingerprint()}
+            write_whole(path, json.dumps({**made, "dimension": dimension, "storage": self.storage}))
+        self._check_encoder(encoder)
         about = read_description(path, "embedding cache")
         if (about.get("dimension"), about.get("storage")) != (dimension, self.storage):
             raise OctoberError(

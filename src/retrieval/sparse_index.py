@@ -19,7 +19,8 @@ from jaxtyping import Float32, Int64
 from tqdm.auto import tqdm
 
 from ..errors import OctoberError
-from ..files import atomic_path, only_writer
+from ..files import atomic_path, only_writer, sha256_of
+from ..language_models.fingerprints import sha256_of_files
 from .folders import damaged, read_description
 from .hits import Hits, check_k, check_queries
 from .passages import PassageStore
@@ -69,7 +70,9 @@ class SparseIndex:
 
     @classmethod
     def open(cls, folder: str | Path) -> "SparseIndex":
-        """Open a finished index.
+        """Open a finished index; its files are hashed, once as long as their size and time stamp stay the same.
+
+        Of an index that was built before hashes were noted the sizes are compared.
 
         Raises:
             OctoberError: There is none, or it is damaged.
@@ -78,11 +81,13 @@ class SparseIndex:
         about = read_description(folder / "index" / "about.json", _WHAT)
         try:
             index = cls(folder, about)
-            sizes = {name: (folder / "index" / name).stat().st_size for name in about["bytes"]}
+            noted = about["bytes"] if "bytes" in about else about["sha256"]
+            seen = _sizes if "bytes" in about else sha256_of_files
+            found = seen(folder / "index" / name for name in noted)
         except (KeyError, TypeError, OSError) as error:
             raise damaged(folder / "index" / "about.json", _WHAT) from error
-        for name, size in about["bytes"].items():
-            if sizes[name] != size:
+        for name in noted:
+            if found[name] != noted[name]:
                 raise damaged(folder / "index" / name, _WHAT)
         return index
 
@@ -187,8 +192,12 @@ def _build(store: PassageStore, target: Path, words: Words, about: dict[str, Any
     index.index((rows, vocabulary), show_progress=False)
     with atomic_path(target) as temporary:
         index.save(str(temporary))
-        sizes = {path.name: path.stat().st_size for path in sorted(temporary.iterdir())}
-        (temporary / "about.json").write_text(json.dumps(about | {"bytes": sizes}), encoding="utf-8")
+        hashes = {path.name: sha256_of(path) for path in sorted(temporary.iterdir())}
+        (temporary / "about.json").write_text(json.dumps(about | {"sha256": hashes}), encoding="utf-8")
+
+
+def _sizes(paths: Iterable[Path]) -> dict[str, int]:
+    return {path.name: path.stat().st_size for path in paths}
 
 
 def _check_same(folder: Path, about: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ import pytest
 from pages import dead_links, filled_without_records, names_after_blocks
 
 from october.experiments.recomp._compressors import ABSTRACTIVE, EXTRACTIVE
-from october.experiments.recomp._notebook import accuracy_by_compression, documents_html, trained_folder
+from october.experiments.recomp._notebook import accuracy_by_compression, documents_html, trained_here
 from october.reporting import Cell, Record, Row
 from october.reporting.published import published_of
 from october.reporting.records import Hardware
@@ -70,24 +70,30 @@ def test_chosen_sentences_are_marked_and_everything_is_escaped():
     assert "<mark>" not in documents_html(PASSAGES, [])
 
 
-def test_a_trained_compressor_is_found_by_its_kind_and_its_examples(own_home):
-    assert trained_folder(EXTRACTIVE, encoder="minilm") is None
-    encoder, student = {"encoder": "minilm"}, {"student": "gemma"}
+def test_a_trained_compressor_is_found_by_what_is_known_of_it_and_its_examples(own_home):
+    selector = {"task": "questions", "encoder": "minilm", "with_empty": False, "loss": "listwise"}
+    writer = {"task": "questions", "student": "gemma"}
+    assert trained_here(EXTRACTIVE, **selector) is None
     abouts = [
-        (EXTRACTIVE, 3, encoder),
-        (EXTRACTIVE, 30, encoder),
-        (ABSTRACTIVE, 99, student),
-        (EXTRACTIVE, 30, encoder),
-        (EXTRACTIVE, 40, {"encoder": "another"}),
-        (ABSTRACTIVE, 200, {"student": "another"}),
+        (EXTRACTIVE, 3, selector),
+        (EXTRACTIVE, 30, selector),
+        (ABSTRACTIVE, 99, writer),
+        (EXTRACTIVE, 30, selector),
+        (EXTRACTIVE, 40, selector | {"encoder": "another"}),
+        (EXTRACTIVE, 40, selector | {"with_empty": True}),
+        (EXTRACTIVE, 40, selector | {"loss": "in_batch"}),
+        (EXTRACTIVE, 40, selector | {"task": "texts"}),
+        (EXTRACTIVE, 40, {"encoder": "minilm"}),
+        (ABSTRACTIVE, 200, writer | {"student": "another"}),
+        (ABSTRACTIVE, 200, writer | {"task": "texts"}),
     ]
-    for age, (what, training, base) in enumerate(abouts):
+    for age, (what, training, known) in enumerate(abouts):
         path = own_home / "trained" / str(age) / "about.json"
         path.parent.mkdir(parents=True)
-        path.write_text(json.dumps({"what": what, "training": training, **base}))
+        path.write_text(json.dumps({"what": what, "training": training, **known}))
         os.utime(path, (1000 + age, 1000 + age))
-    assert trained_folder(EXTRACTIVE, **encoder) == own_home / "trained/3/model"
-    assert trained_folder(ABSTRACTIVE, **student) == own_home / "trained/2/model"
+    assert trained_here(EXTRACTIVE, **selector).folder == own_home / "trained/3/model"
+    assert trained_here(ABSTRACTIVE, **writer).folder == own_home / "trained/2/model"
 
 
 def test_a_dot_for_each_row_that_has_both_numbers():

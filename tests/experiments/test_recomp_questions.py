@@ -23,14 +23,17 @@ from october.experiments.recomp import _compressors, _question_cells, _question_
 from october.experiments.recomp._compressors import LabelSettings
 from october.experiments.recomp._question_training import QuestionTraining
 from october.experiments.recomp._questions import Asked, QuestionBench, Reader, Retrieval
-from october.experiments.recomp.analysis import analysis
+from october.experiments.recomp.analysis import analysis, misled_cell
 from october.experiments.recomp.open_qa import NOT_PUBLISHED, PATTERNS, better_of, open_qa
 from october.experiments.recomp.transfer import OWN, transfer
 from october.files import data_home
 from october.reporting.published import published_of
 from october.retrieval import Passage
 from october.retrieval.recomp import (
+    MULTI_HOP_PROMPTS,
+    QUESTION_PROMPTS,
     AbstractiveSettings,
+    AnswerLikelihood,
     DualEncoder,
     ExtractiveSettings,
     GoldSentenceTeacher,
@@ -171,7 +174,8 @@ class TestCompressors:
         assert second.encoder == first.encoder
         assert all(torch.equal(weight, before[name]) for name, weight in encoder.load().state_dict().items())
         moved = first.encoder.load().state_dict()
-        assert any(not torch.equal(moved[name], before[name]) for name in before)
+        scores = [score for _, score in first.about["scores"]]
+        assert any(not torch.equal(moved[name], before[name]) for name in before) == (scores[0] < max(scores))
         assert not list((data_home() / "training").glob("*/run"))
         silent = _question_training.extractive_compressor(
             bench, scorer, encoder, _question_training.with_empty(TRAINING)
@@ -179,6 +183,15 @@ class TestCompressors:
         assert scorer.asked == 7 + 3  # the labels are the same, the empty text was always judged
         assert silent.compressor.allow_empty
         assert silent.encoder != first.encoder
+
+    def test_one_that_may_choose_none_learns_without_the_in_batch_loss(self, bench, reader, encoder):
+        own = _question_training.with_empty(_question_training.with_loss_in_batch(TRAINING))
+        assert own.extractive == replace(TRAINING.extractive, loss="listwise")
+        sources = [replace(each, targets=("nowhere at all",)) for each in bench.asked("train").sources()]
+        likes_none = OracleModel(tiny_questions.answer, lambda prompt, text: -len(prompt) / 7)
+        scorer = AnswerLikelihood(likes_none, bench.prompt, model_fingerprint="likes none")
+        made = _compressors.trained_extractive(sources, [], scorer, encoder, own.extractive, own.labels, known={})
+        assert made.about["empty"] == 1
 
     def test_what_it_learned_from_is_counted(self, bench, reader, encoder):
         about = _question_training.extractive_compressor(bench, reader.scorer("likelihood"), encoder, TRAINING).about
@@ -194,9 +207,11 @@ class TestCompressors:
         assert about["dropped"] == pytest.approx(1 - len(kept) / 7)
         assert about["negatives"] == pytest.approx(sum(kept) / len(kept))
         assert about["empty"] == 0
+        assert (about["task"], about["judge"]) == ("questions", "AnswerLikelihood")
+        assert (about["loss"], about["with_empty"]) == ("listwise", False)
         assert about["validation"] == 3
-        steps = len(about["losses"])  # two epochs; queries that share their positive go to batches of their own
-        assert 2 * math.ceil(len(kept) / 4) <= steps <= 2 * len(kept)
+        steps = len(about["losses"])
+        assert steps == 2 * math.ceil(len(kept) / 4)
         assert [step for step, _ in about["scores"]] == [0, steps / 2, steps]
 
     def test_a_training_that_fails_leaves_nothing_to_be_read(self, bench, reader, encoder, monkeypatch):
@@ -226,6 +241,7 @@ class TestCompressors:
         assert scorer.asked == 5
         assert first.about == second.about
         assert first.about["training"] == 5
+        assert (first.about["task"], first.about["with_titles"]) == ("questions", False)
         assert len(first.about["losses"]) == 3
         judged = GoldSentenceTeacher().summaries(bench.asked("train")[:5].requests())
         golds = sum(
@@ -264,6 +280,20 @@ class TestCompressors:
         summaries = _question_training.TeacherSummaries(teacher, asked)
         assert summaries.compress(asked.queries[1], asked.documents[1]) == "It says so. And more"
         assert name != _question_training.teacher_of(handle, [], replace(TRAINING, max_summary_tokens=9))[1]
+
+    def test_a_teachers_prompts_are_the_questions_or_of_a_file(self, tmp_path):
+        handle = OracleHandle(OracleModel(lambda prompt: "x"))
+        (tmp_path / "prompts.yaml").write_text('- "{documents} {query}"')
+        given = [None, "multi_hop", str(tmp_path / "prompts.yaml")]
+        found = [_question_training.teacher_of(handle, [], replace(TRAINING, prompts=each)) for each in given]
+        assert [teacher.prompts for teacher, _ in found] == [
+            QUESTION_PROMPTS,
+            MULTI_HOP_PROMPTS,
+            ("{documents} {query}",),
+        ]
+        assert len({name for _, name in found}) == 3
+        with pytest.raises(OctoberError, match=r"nowhere\.yaml: cannot be read"):
+            replace(TRAINING, prompts="nowhere.yaml")
 
 
 class TestCells:
@@ -344,7 +374,9 @@ class TestOpenQA:
     def test_every_published_row_stands_beside_its_own(self, ran_open_qa):
         _, result = ran_open_qa
         published = {row.name for table in published_of("recomp").tables_of("open_qa") for row in table.rows}
-        assert {row.published for row in result.rows} - {None} == published
+        assert {row.published for row in result.rows} - {None} == published - {
+            "sentence by DPR"
+        }  # no such encoder here
         assert {row.name for row in result.rows if row.published is None} == set(NOT_PUBLISHED) - {PATTERNS}
 
     def test_cells_are_what_was_answered(self, ran_open_qa):
@@ -407,9 +439,9 @@ class TestOpenQA:
         base = em["no retrieval"]
         by_hand = em["extractive RECOMP"] - base - 0.9 * (em[f"{judged} document{'s' * (judged == 'top-5')}"] - base)
         assert result.evidence[gain.format(judged[-1])].value == pytest.approx(100 * by_hand.mean())
-        kept = [run.finished[name]["tokens"] for name in ("extractive RECOMP", "abstractive RECOMP", "top-5 documents")]
-        shortest = min(sum(kept[0]), sum(kept[1])) / sum(kept[2])
-        assert result.evidence["tokens, shortest RECOMP over top-5 documents"].value == pytest.approx(shortest)
+        kept = [run.finished[name]["tokens"] for name in ("extractive RECOMP", "top-5 documents")]
+        share = result.evidence["tokens, extractive RECOMP over top-5 documents"].value
+        assert share == pytest.approx(sum(kept[0]) / sum(kept[1]))
 
     def test_at_the_papers_own_scale_no_row_stands_beside_the_small_one(
         self, ran_open_qa, encoder, student, tmp_path, monkeypatch
@@ -493,6 +525,16 @@ class TestAnalysis:
             for place, evidence in zip(picked[group], run.finished[title]["evidence"], strict=True):
                 assert questions[place].kind != "yes_no"
                 assert (questions[place].answers[0] in evidence) == holds
+
+
+def test_only_summaries_that_are_not_empty_tell_whether_they_mislead():
+    questions = [Question(str(n), "Where?", ("Oslo",), "birthplace", "test") for n in range(30)]
+    documents = {"evidence": ["Graz is old."] * 30, "answers": ["Graz"] * 15 + ["Rome"] * 15}
+    summaries = {"evidence": ["Graz."] * 12 + [""] * 18, "answers": ["Graz"] * 9 + ["Rome"] * 21}
+    cell = misled_cell(summaries, documents, questions)
+    assert (cell.value, cell.n) == (pytest.approx(-25), 12)
+    summaries["evidence"][:3] = [""] * 3
+    assert (misled_cell(summaries, documents, questions).value, 9) == (None, 9)
 
 
 class TestSelection:

@@ -123,10 +123,12 @@ def test_rows_of_faithfulness_are_shares_of_sentences():
     for row in rows.values():
         if row.published:
             published_of("recomp").row("faithfulness", row.published)
-    evidence = faithfulness.evidence_of(student, (0.5, 0.8))
+    of_text = steps([False, False], [0.1, 0.2], [2.0, 2.0], [False, False])
+    evidence = faithfulness.evidence_of([student, of_text], (0.5, 0.8))
     assert {claim.metric for claim in published_of("recomp").claims_of("faithfulness")} == set(evidence)
-    assert evidence["supported sentences, abstractive RECOMP"].value == 0.5
-    assert faithfulness.evidence_of(silent, (0.5, 0.8)) == {}
+    (cell,) = evidence.values()
+    assert (cell.value, cell.n) == (pytest.approx(2 / 6), 6)
+    assert faithfulness.evidence_of([silent, silent], (0.5, 0.8)) == {}
 
 
 def test_gold_sentences_count_where_they_were_retrieved():

@@ -1,4 +1,5 @@
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -104,8 +105,33 @@ def test_encoders_have_caches_of_their_own(tmp_path):
         cache = EmbeddingCache.of(encoder, tmp_path)
         np.testing.assert_array_equal(encode(encoder, TEXTS, cache=cache), expected(TEXTS, encoder.dimension))
     assert sorted(small.texts) == sorted(TEXTS)
-    with pytest.raises(OctoberError, match="holds float32 vectors of 4 numbers; encoder counting gives 8"):
-        encode(large, ["new"], cache=EmbeddingCache.of(small, tmp_path))
+    folder = EmbeddingCache.of(small, tmp_path).folder
+    with pytest.raises(OctoberError, match="holds float32 vectors of 4 numbers; encoder counting gives 4 in float16"):
+        encode(small, ["new"], cache=EmbeddingCache(folder, "float16"))
+
+
+def test_vectors_of_another_encoder_are_not_handed_out(tmp_path):
+    one, other = CountingEncoder(4, "one"), CountingEncoder(4, "other")
+    cache = EmbeddingCache(tmp_path / "cache")
+    encode(one, ["x"], cache=cache)
+    for texts in (["x"], ["x", "y"], ["y"]):
+        with pytest.raises(OctoberError, match="encoder one with fingerprint one-4; encoder other has other-4: name"):
+            encode(other, texts, cache=cache)
+    one.name, same = "renamed", CountingEncoder(4, "one")
+    one.fingerprint = same.fingerprint
+    np.testing.assert_array_equal(encode(one, ["x", "z"], cache=cache), expected(["x", "z"], 4))
+
+
+def test_a_cache_without_a_fingerprint_is_known_by_its_folder(tmp_path):
+    encoder = CountingEncoder(4)
+    for folder in (EmbeddingCache.of(encoder, tmp_path).folder, tmp_path / "my own"):
+        encode(encoder, ["x"], cache=EmbeddingCache(folder))
+        about = json.loads((folder / "about.json").read_text())
+        assert about.pop("fingerprint") == "counting-4"
+        (folder / "about.json").write_text(json.dumps(about))
+    assert len(encode(encoder, ["x", "y"], cache=EmbeddingCache.of(encoder, tmp_path))) == 2
+    with pytest.raises(OctoberError, match="with fingerprint my own; encoder counting has counting-4"):
+        encode(encoder, ["x"], cache=EmbeddingCache(tmp_path / "my own"))
 
 
 def test_half_precision_halves_the_file_and_keeps_three_digits(tmp_path):

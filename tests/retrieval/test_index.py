@@ -241,7 +241,7 @@ def test_another_index_is_refused(store, tmp_path):
     with pytest.raises(OctoberError, match=f"passages={store.fingerprint}, not {other.fingerprint}"):
         build(other, tmp_path)
     with pytest.raises(OctoberError, match="encoder=counting, not other"):
-        build(store, tmp_path, CountingEncoder(name="other"))
+        build(store, tmp_path, CountingEncoder(name="other"), cache=tmp_path / "other cache")
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import json
 import math
 import re
 from collections import Counter
@@ -152,6 +153,15 @@ def test_damage_is_named(store, tmp_path):
     data.write_bytes(whole[:-4])
     with pytest.raises(OctoberError, match=r"data\.csc\.index\.npy is damaged"):
         SparseIndex.open(tmp_path)
+    data.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(OctoberError, match=r"data\.csc\.index\.npy is damaged"):
+        SparseIndex.open(tmp_path)
+    data.write_bytes(whole)
+    assert len(SparseIndex.open(tmp_path)) == len(store)
+    about = json.loads((tmp_path / "index/about.json").read_text())  # as it was before hashes were noted
+    sizes = {name: (tmp_path / "index" / name).stat().st_size for name in about.pop("sha256")}
+    (tmp_path / "index/about.json").write_text(json.dumps(about | {"bytes": sizes}))
+    assert len(SparseIndex.open(tmp_path)) == len(store)
     data.write_bytes(b"\0" * len(whole))
     with pytest.raises(OctoberError, match="is damaged"):
         SparseIndex.open(tmp_path).search(["Paris"], 1)

@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from .teachers import (
         MULTI_HOP_PROMPTS,
         QUESTION_PROMPTS,
+        SHORTENING_VERSION,
         TEXT_PROMPTS,
         GoldSentenceTeacher,
         LanguageModelTeacher,
@@ -90,6 +91,7 @@ __all__ = [
     "QUESTION_PROMPTS",
     "RELEASED_ABSTRACTIVE",
     "RELEASED_EXTRACTIVE",
+    "SHORTENING_VERSION",
     "TEXT_PROMPTS",
     "AbstractiveCompressor",
     "AbstractiveSettings",
@@ -176,6 +178,7 @@ _HOMES = {
     "EMPTY": "candidates",
     "MULTI_HOP_PROMPTS": "teachers",
     "QUESTION_PROMPTS": "teachers",
+    "SHORTENING_VERSION": "teachers",
     "RELEASED_ABSTRACTIVE": "abstractive",
     "RELEASED_EXTRACTIVE": "extractive",
     "TEXT_PROMPTS": "teachers",

@@ -100,7 +100,7 @@ def train_seq2seq(
 
     Raises:
         OctoberError: No examples, different numbers of requests and summaries, a query or a summary that is too long,
-            or the folder holds another run.
+            the folder holds another run, or training would end within its warm-up.
     """
     inputs = _inputs(tokenizer, requests, summaries, settings)
     encoded = tokenizer([text + " " for text in inputs])

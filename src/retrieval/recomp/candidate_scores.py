@@ -9,9 +9,9 @@ All prompts of a call go to the model at once: it encodes the examples in front 
 length together, and computes logits for the answers' tokens alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from ...errors import OctoberError
 from ...evaluation import answer_from, exact_match
@@ -61,7 +61,7 @@ class AnswerMatch:
         model: The frozen model.
         prompt: How it is asked.
         max_new_tokens: Of an answer.
-        model_fingerprint: Names the model in caches.
+        model_fingerprint: Names the model in caches; `fingerprint` needs it.
     """
 
     def __init__(
@@ -91,8 +91,12 @@ class AnswerMatch:
         return _rows([answer[text] for text in prompts], requests)
 
     def fingerprint(self) -> str:
-        """Return what decides the scores, hashed."""
-        return content_hash({**self._named, "prompt": self.prompt.prompt("?", "."), "stop": self.prompt.stop})
+        """Return what decides the scores, hashed.
+
+        Raises:
+            OctoberError: The model has no fingerprint.
+        """
+        return _hashed({**self._named, "prompt": self.prompt.prompt("?", "."), "stop": self.prompt.stop})
 
 
 class AnswerLikelihood:
@@ -101,7 +105,7 @@ class AnswerLikelihood:
     Args:
         model: The frozen model.
         prompt: How it is asked.
-        model_fingerprint: Names the model in caches.
+        model_fingerprint: Names the model in caches; `fingerprint` needs it.
     """
 
     def __init__(self, model: LanguageModel, prompt: QuestionPrompt, *, model_fingerprint: str = "") -> None:
@@ -119,8 +123,12 @@ class AnswerLikelihood:
         return _rows(log_likelihoods(self.model, pairs), requests)
 
     def fingerprint(self) -> str:
-        """Return what decides the scores, hashed."""
-        return content_hash({**self._named, "prompt": self.prompt.prompt("?", ".")})
+        """Return what decides the scores, hashed.
+
+        Raises:
+            OctoberError: The model has no fingerprint.
+        """
+        return _hashed({**self._named, "prompt": self.prompt.prompt("?", ".")})
 
 
 class ContinuationLikelihood:
@@ -129,7 +137,7 @@ class ContinuationLikelihood:
     Args:
         model: The frozen model.
         separator: Stands between a candidate and the query.
-        model_fingerprint: Names the model in caches.
+        model_fingerprint: Names the model in caches; `fingerprint` needs it.
     """
 
     def __init__(self, model: LanguageModel, *, separator: str = "\n", model_fingerprint: str = "") -> None:
@@ -147,8 +155,18 @@ class ContinuationLikelihood:
         return _rows(log_likelihoods(self.model, pairs), requests)
 
     def fingerprint(self) -> str:
-        """Return what decides the scores, hashed."""
-        return content_hash(self._named)
+        """Return what decides the scores, hashed.
+
+        Raises:
+            OctoberError: The model has no fingerprint.
+        """
+        return _hashed(self._named)
+
+
+def _hashed(named: Mapping[str, Any]) -> str:
+    if not named["model"]:
+        raise OctoberError("model_fingerprint is empty: labels of one model would be read as another's; name the model")
+    return content_hash(dict(named))
 
 
 def _rows(values: Sequence[Value], requests: Sequence[ScoringRequest]) -> list[list[Value]]:

@@ -4,7 +4,8 @@
     in_batch    the same with every positive and negative of the batch in the sum: the released code
 
 In a batch for the second, two triplets (x, p, n) of one query would make p its own negative, and so would two queries
-with the same positive. The batches here hold no such pair.
+with the same positive. The batches here hold no such pair. The first sees no other row: of many queries whose positive
+is the empty text as many stand in a batch as it has rows.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -47,13 +48,13 @@ def listwise_loss(
 
 
 class DistinctQueries(DefaultBatchSampler):
-    """Batches in which no two rows share their query or their positive; all rows in every epoch, in a new order.
+    """Batches in which no two rows share their query nor, if they are triplets, their positive; all in every epoch.
 
     Rows are dealt like cards, those of one group (linked by a query or a positive) one after the other, to so many
-    batches that none gets two of a group. So the number of batches is the same in every epoch.
+    batches that none gets two of a group. So the number of batches is the same in every epoch, and their order new.
 
     Args:
-        dataset: Rows with `query` and `positive`.
+        dataset: Rows with `query`; those with `positive` and `negative` are triplets.
         batch_size: Rows of a batch at most.
         drop_last: Drops no rows here, since there is no small last batch; where several processes share the batches,
             those that are not enough for all processes are left out.
@@ -73,7 +74,8 @@ class DistinctQueries(DefaultBatchSampler):
     ) -> None:
         super().__init__(dataset, batch_size, drop_last, valid_label_columns, generator, seed)
         self.batch_size = None  # they vary by one, and accelerate would skip what is not full
-        self._groups = linked_groups(list(zip(dataset["query"], dataset["positive"], strict=True)))
+        linking = ("query", "positive") if "negative" in dataset.column_names else ("query",)
+        self._groups = linked_groups(list(zip(*(dataset[name] for name in linking), strict=True)))
         rows = sum(map(len, self._groups))
         self._num_batches = max(-(-rows // batch_size), *map(len, self._groups))
 
@@ -88,9 +90,13 @@ class DistinctQueries(DefaultBatchSampler):
         yield from _shuffled([cards[first :: len(self)] for first in range(len(self))], generator)
 
 
-def linked_groups(pairs: Sequence[tuple[str, str]]) -> list[list[int]]:
-    """Return the rows in groups: rows that share a query or a positive, and what is linked through others."""
-    parent = list(range(len(pairs)))
+def linked_groups(rows: Sequence[tuple[str, ...]]) -> list[list[int]]:
+    """Return the numbers of rows in groups: those that share a text in some column, and what is linked through others.
+
+    Args:
+        rows: Of a query, or of a query and a positive.
+    """
+    parent = list(range(len(rows)))
 
     def root(row: int) -> int:
         while parent[row] != row:
@@ -98,11 +104,11 @@ def linked_groups(pairs: Sequence[tuple[str, str]]) -> list[list[int]]:
         return row
 
     first_with: dict[tuple[int, str], int] = {}
-    for row, pair in enumerate(pairs):
-        for key in enumerate(pair):
+    for row, texts in enumerate(rows):
+        for key in enumerate(texts):
             parent[root(row)] = root(first_with.setdefault(key, row))
     groups: dict[int, list[int]] = {}
-    for row in range(len(pairs)):
+    for row in range(len(rows)):
         groups.setdefault(root(row), []).append(row)
     return list(groups.values())
 

@@ -1,7 +1,8 @@
 """Training of the extractive compressor (section 3.1 and appendix) by sentence-transformers' trainer.
 
-The model that is kept is the one whose first choice helps the language model most on validation queries. Their
-candidates have been judged once, so that choosing needs no language model:
+The model that is kept is the one whose first choice helps the language model most on validation queries, the one
+before training included; of equal ones the earliest. Their candidates have been judged once, so that choosing needs no
+language model:
 
     re-ranked score = mean over queries of Score(argmax_j <enc(x), enc(s_j)>)
 """
@@ -79,7 +80,8 @@ class TrainedExtractive(NamedTuple):
     """What training leaves.
 
     Attributes:
-        encoder: The encoder with the best re-ranked score, or the last one where there was no validation.
+        encoder: The encoder with the best re-ranked score, the earliest of equal ones and perhaps the one before
+            training; or the last one where there was no validation.
         losses: Of each step (nats), those before an interruption included.
         validation: (step, re-ranked score) of each measurement; step 0 is the encoder before training.
         folder: Where the encoder was saved, as sentence-transformers does.
@@ -111,7 +113,8 @@ def train_extractive(
 
     Raises:
         OctoberError: There are no examples; some have the empty text as their positive and the loss is `in_batch`,
-            where it would be the negative of all others; or the folder holds another run.
+            where it would be the negative of all others; the folder holds another run; or training would end within
+            its warm-up.
     """
     if not examples:
         raise OctoberError("examples are empty: there is nothing to learn from")
@@ -121,10 +124,13 @@ def train_extractive(
     claim_folder(folder, asdict(settings), [[list(row) for row in examples], [asdict(row) for row in validation]])
     encoder.max_seq_length = settings.max_tokens
     measured = [(0, reranked_score(encoder, validation))] if validation else []
+    before = {name: weight.detach().cpu().clone() for name, weight in encoder.state_dict().items()}
     trainer = _trainer(encoder, examples, validation, folder, settings)
     losses = train_or_go_on(trainer, folder)
     history = trainer.state.log_history
     measured += [(entry["step"], entry[_METRIC]) for entry in history if _METRIC in entry]
+    if measured and measured[0][1] >= max(score for _, score in measured):
+        encoder.load_state_dict(before)
     return TrainedExtractive(encoder.eval(), losses, measured, save_model(trainer, folder))
 
 

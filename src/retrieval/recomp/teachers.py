@@ -33,6 +33,7 @@ TEXT_PROMPTS = (
     "Documents:\n{documents}\n\nText: {query}\nSum up what the documents say about the subject of the text.\n",
 )
 _PLACES = ("{documents}", "{query}")
+_BRACKETS = re.compile(r"\s*[(\[][^()\[\]]*[)\]]")
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,11 @@ class LanguageModelTeacher:
 
 
 class GoldSentenceTeacher:
-    """Writes the gold sentences that stand in the documents, shortened; nothing where none of them was retrieved."""
+    """Writes the gold sentences that stand in the documents, shortened; nothing where none of them was retrieved.
+
+    An answer that the question names (one of two that are compared) is not what sentences are to tell: they keep their
+    clauses.
+    """
 
     def summaries(self, requests: Sequence[TeacherRequest]) -> list[list[str]]:
         """Return one summary for each request."""
@@ -113,19 +118,25 @@ class GoldSentenceTeacher:
         retrieved = [" ".join(document.text.split()) for document in request.documents]
         sentences = [" ".join(sentence.split()) for sentence in request.gold_sentences]
         present = [sentence for sentence in sentences if any(sentence in text for text in retrieved)]
-        return " ".join(shortened(sentence, request.targets) for sentence in dict.fromkeys(present))
+        told = [target for target in request.targets if not _stands_in(target, request.query)]
+        return " ".join(shortened(sentence, told) for sentence in dict.fromkeys(present))
+
+
+SHORTENING_VERSION = 2  # of `shortened`, for the names of caches: to be raised with any change of what it returns
 
 
 def shortened(sentence: str, answers: Sequence[str]) -> str:
-    """Return a sentence without what stands in brackets, and without what follows the clause that holds an answer.
+    """Return a sentence without idle brackets, and without what follows the clause that completes the answers.
 
-    Nothing is taken away that holds an answer; a sentence without any keeps its clauses.
+    Brackets stay where they hold a number (the years of a life, which a comparison needs) or an answer. The end is cut
+    off behind the first clause before whose end all answers stand that the sentence holds; nothing is cut where only
+    answers (and brackets) would be left. A sentence without any answer keeps its clauses.
     """
-    held = [answer for answer in answers if answer in sentence]
-    plain = re.sub(r"\s*[(\[][^()\[\]]*[)\]]", lambda match: match[0] if _holds(match[0], held) else "", sentence)
-    borders = [match.start() for match in re.finditer(r"[,;:–—](?=\s)", plain)]
-    cut = next((place for place in borders if _holds(plain[:place], held)), None)
-    return plain if cut is None or not held else plain[:cut] + "."
+    held = [answer for answer in answers if _stands_in(answer, sentence)]
+    plain = _BRACKETS.sub(lambda match: match[0] if _tells(match[0].strip(), answers) else "", sentence)
+    ends = [match.start() for match in re.finditer(r"[,;:–—](?=\s)", plain)]
+    first = next((plain[:end] for end in ends if _is_cut_there(plain[:end], held)), None)
+    return plain if first is None or not held or _is_bare(first, held) else first + "."
 
 
 def read_prompts(path: str | Path) -> tuple[str, ...]:
@@ -164,5 +175,25 @@ def _filled(prompt: str, request: TeacherRequest) -> str:
     return re.sub("|".join(map(re.escape, _PLACES)), lambda match: parts[match[0]], prompt)
 
 
-def _holds(text: str, answers: Sequence[str]) -> bool:
-    return any(answer in text for answer in answers)
+def _tells(bracket: str, answers: Sequence[str]) -> bool:
+    """Return whether a bracket holds a number or an answer, or is part of one."""
+    return any(map(str.isdigit, bracket)) or any(answer in bracket or bracket in answer for answer in answers)
+
+
+def _is_cut_there(beginning: str, answers: Sequence[str]) -> bool:
+    """Return whether a sentence's beginning holds all answers and no open bracket."""
+    closed = all(beginning.count(left) == beginning.count(right) for left, right in ("()", "[]"))
+    return closed and all(_stands_in(answer, beginning) for answer in answers)
+
+
+def _is_bare(text: str, answers: Sequence[str]) -> bool:
+    """Return whether a text holds no word beside answers and brackets; articles and "or" are none."""
+    rest = _BRACKETS.sub("", text)
+    for answer in sorted(answers, key=len, reverse=True):
+        rest = rest.replace(answer, "")
+    return not re.search(r"\w", re.sub(r"\b(?:the|an?|or)\b", "", rest, flags=re.IGNORECASE))
+
+
+def _stands_in(answer: str, text: str) -> bool:
+    """Return whether an answer stands in a text as whole words: "no" does not stand in "known"."""
+    return re.search(rf"(?<!\w){re.escape(answer)}(?!\w)", text) is not None

@@ -40,6 +40,14 @@ def test_splits_add_up_and_come_from_the_disk_the_second_time(
     assert WorldQA().all() == questions
 
 
+@pytest.mark.parametrize("name", ["lives.py", "people.py", "countries.py", "cities.py", "building.py", "names.py"])
+def test_the_folder_changes_with_the_code_that_reads_the_sources(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = handle._version_hash(0)
+    hashed = handle.sha256_of
+    monkeypatch.setattr(handle, "sha256_of", lambda path: "another" if path.name == name else hashed(path))
+    assert handle._version_hash(0) != before
+
+
 def test_a_split_that_is_none_is_named() -> None:
     with pytest.raises(OctoberError, match=r"^worldqa: split=validation: allowed are train, dev, test"):
         WorldQA().load("validation")

@@ -229,7 +229,7 @@ def test_hidden_passages_and_small_indexes(home, tmp_path):
     (tmp_path / "labels.npz").write_bytes(b"PK\x03\x04 torn")
     with pytest.raises(OctoberError, match="cannot be read; delete it"):
         read_labels(tmp_path / "labels.npz")
-    wide = replace(SETTINGS, k=total + 3, num_epochs=1)
+    wide = replace(SETTINGS, k=total + 3, num_epochs=1, warmup_steps=0)
     result = train_retriever(encoder, retriever, EXAMPLES[:4], [], scorer, tmp_path / "wide", wide)
     assert all(math.isfinite(loss) for loss in result.losses)
 
@@ -250,7 +250,9 @@ def test_bad_arguments_are_named(home, tmp_path):
     with pytest.raises(OctoberError, match=r"example 1 .*: no passage is left for it"):
         train_retriever(encoder, retriever, alone, [], scorer, tmp_path / "b", SETTINGS)
     run_folder = home / "claimed"
-    train_retriever(encoder, retriever, EXAMPLES[:4], [], scorer, run_folder, replace(SETTINGS, num_epochs=1))
+    train_retriever(
+        encoder, retriever, EXAMPLES[:4], [], scorer, run_folder, replace(SETTINGS, num_epochs=1, warmup_steps=0)
+    )
     with pytest.raises(OctoberError, match="holds a run with other settings or examples"):
         train_retriever(encoder, retriever, EXAMPLES[:4], [], scorer, run_folder, SETTINGS)
     for name in ("k", "lsr_temperature", "retriever_temperature", "learning_rate", "refresh_every", "evaluate_every"):

@@ -66,7 +66,7 @@ def test_the_loss_is_that_of_summaries_and_their_ends(kind, tmp_path):
                 module.p = 0.0
             if hasattr(module, "dropout") and isinstance(module.dropout, float):
                 module.dropout = 0.0
-    settings = replace(STUDENT, batch_size=5, num_epochs=1)
+    settings = replace(STUDENT, batch_size=5, num_epochs=1, warmup_steps=0)
     found = TRAINERS[kind](model, tokenizer, REQUESTS, SUMMARIES, tmp_path, settings)
     expected = loss_by_loops(kind, model, tokenizer, range(5))
     assert found.losses == pytest.approx([expected], rel=1e-4)
@@ -132,3 +132,10 @@ def test_bad_arguments_are_named(tmp_path):
     with pytest.raises(OctoberError, match="puts no end token behind a summary"):
         train_seq2seq(model, tokenizer, REQUESTS, SUMMARIES, tmp_path)
     assert math.isclose(AbstractiveSettings().learning_rate, 1e-5)
+
+
+@pytest.mark.parametrize("kind", STUDENTS)
+def test_a_training_that_ends_within_its_warm_up_is_refused(kind, tmp_path):
+    too_long = replace(STUDENT, warmup_steps=6)  # 5 examples, 2 a batch, 2 epochs
+    with pytest.raises(OctoberError, match="warmup_steps=6: must be below the 6 steps of this training"):
+        TRAINERS[kind](*STUDENTS[kind](), REQUESTS, SUMMARIES, tmp_path / "run", too_long)

@@ -108,11 +108,21 @@ def test_equal_prompts_are_asked_once():
 
 def test_fingerprints_tell_settings_apart(llama):
     prompts = [PROMPT, QuestionPrompt(SHOWN[:2]), QuestionPrompt(SHOWN, "instruct")]
-    scorers = [kind(llama, prompt) for kind in (AnswerMatch, AnswerLikelihood) for prompt in prompts]
-    scorers += [AnswerMatch(llama, PROMPT, max_new_tokens=3), AnswerMatch(llama, PROMPT, model_fingerprint="b")]
-    scorers += [ContinuationLikelihood(llama), ContinuationLikelihood(llama, separator=" ")]
+    named = {"model_fingerprint": "a"}
+    scorers = [kind(llama, prompt, **named) for kind in (AnswerMatch, AnswerLikelihood) for prompt in prompts]
+    scorers += [
+        AnswerMatch(llama, PROMPT, max_new_tokens=3, **named),
+        AnswerMatch(llama, PROMPT, model_fingerprint="b"),
+    ]
+    scorers += [ContinuationLikelihood(llama, **named), ContinuationLikelihood(llama, separator=" ", **named)]
     assert len({scorer.fingerprint() for scorer in scorers}) == len(scorers)
-    assert AnswerMatch(llama, PROMPT).fingerprint() == scorers[0].fingerprint()
+    assert AnswerMatch(llama, PROMPT, **named).fingerprint() == scorers[0].fingerprint()
+
+
+def test_without_the_models_fingerprint_there_is_none_of_its_scores(llama):
+    for scorer in (AnswerMatch(llama, PROMPT), AnswerLikelihood(llama, PROMPT), ContinuationLikelihood(llama)):
+        with pytest.raises(OctoberError, match="model_fingerprint is empty: labels of one model"):
+            scorer.fingerprint()
 
 
 def test_targets_are_needed():

@@ -92,7 +92,7 @@ TRIPLETS = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), min_size=
 @given(pairs=TRIPLETS, size=st.integers(1, 9), seed=st.integers(0, 3))
 def test_no_batch_holds_a_query_or_a_positive_twice(pairs, size, seed):
     rows = {"query": [f"q{query}" for query, _ in pairs], "positive": [f"p{positive}" for _, positive in pairs]}
-    sampler = DistinctQueries(Dataset.from_dict(rows), size, seed=seed)
+    sampler = DistinctQueries(Dataset.from_dict(rows | {"negative": ["n"] * len(pairs)}), size, seed=seed)
     epochs = []
     for epoch in range(2):
         sampler.set_epoch(epoch)
@@ -109,6 +109,16 @@ def test_no_batch_holds_a_query_or_a_positive_twice(pairs, size, seed):
         epochs.append(batches)
     if len(pairs) > 12:
         assert epochs[0] != epochs[1]
+
+
+def test_queries_whose_positive_is_the_same_fill_the_batches_of_the_listwise_loss():
+    examples = [ContrastiveExample(f"q{n}", "" if n % 3 else f"p{n}", ("x", "y")) for n in range(77)]
+    batches = list(DistinctQueries(Dataset.from_dict(listwise_columns(examples)), 16))
+    assert len(batches) == 5
+    assert sorted(row for batch in batches for row in batch) == list(range(77))
+    twice = list(DistinctQueries(Dataset.from_dict(listwise_columns([*examples, *examples])), 16))
+    assert len(twice) == 10
+    assert all(len({row % 77 for row in batch}) == len(batch) for batch in twice)
 
 
 @pytest.mark.parametrize("processes", [2, 3])

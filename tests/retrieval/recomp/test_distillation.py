@@ -98,6 +98,23 @@ def test_braces_in_documents_are_left_as_they_are():
         ("Rome, they say, is old.", ["Paris"], "Rome, they say, is old."),
         ("Rome has 2,800,000 people.", ["2,800,000"], "Rome has 2,800,000 people."),
         ("Rome has 2,800,000 people, or more.", ["2,800,000"], "Rome has 2,800,000 people."),
+        ("Ada (1 May 1928 – 2008), a poet (of Oslo), sang, they say.", ["poet"], "Ada (1 May 1928 – 2008), a poet."),
+        ("Ada (1928) was a poet, born in Oslo (Norway).", [], "Ada (1928) was a poet, born in Oslo."),
+        ("Ada is well known, to many.", ["no"], "Ada is well known, to many."),
+        ("Many speak Dutch, French and German.", ["Dutch", "French", "German"], "Many speak Dutch, French and German."),
+        ("Many speak Dutch, or Frisian, there.", ["Dutch", "Frisian"], "Many speak Dutch, or Frisian."),
+        (
+            "Patna, once Pataliputra, is the capital of Bihar.",
+            ["Patna"],
+            "Patna, once Pataliputra, is the capital of Bihar.",
+        ),
+        (
+            "The Mitanni or Mittani (1600 BC), a state, fell.",
+            ["Mitanni", "Mittani"],
+            "The Mitanni or Mittani (1600 BC), a state, fell.",
+        ),
+        ("Plain HIV (virus) is meant; or (HIVs) others.", ["HIVs"], "Plain HIV is meant; or (HIVs) others."),
+        ("The song No (Yes) is old, they say.", ["No (Yes)"], "The song No (Yes) is old."),
     ],
 )
 def test_sentences_are_shortened_around_the_answer(sentence, answers, expected):
@@ -110,6 +127,13 @@ def test_gold_sentences_that_were_not_retrieved_are_not_told():
     teacher = GoldSentenceTeacher()
     assert teacher.summaries([TeacherRequest("Where?", ("Tiber",), (passage,), gold)]) == [["Rome lies on the Tiber."]]
     assert teacher.summaries([TeacherRequest("Where?", ("Tiber",), (passage,), gold[1:])]) == [[""]]
+
+
+def test_a_comparison_keeps_the_years_of_both():
+    texts = ("Chinghiz Aitmatov (1928 – 2008) was an author, of Kirghizia.", "Setsuko Hara was born in June, 1920.")
+    passages = tuple(Passage(f"{n}#0", "", text, "test") for n, text in enumerate(texts))
+    request = TeacherRequest("Who died earlier, Chinghiz Aitmatov or Setsuko Hara?", ("Setsuko Hara",), passages, texts)
+    assert GoldSentenceTeacher().summaries([request]) == [[" ".join(texts)]]
 
 
 def test_prompts_are_read_from_a_file(tmp_path):

@@ -11,8 +11,11 @@ from tiny_sentence_encoder import save_backbone, sentence_encoder
 
 from october.errors import OctoberError
 from october.language_models.training_runs import newest_whole_checkpoint
+from october.retrieval.embeddings import LoadedEncoder
 from october.retrieval.recomp import (
+    ContrastiveExample,
     DistinctQueries,
+    DualEncoder,
     ExtractiveCompressor,
     ExtractiveSettings,
     ListwiseLoss,
@@ -66,6 +69,35 @@ def test_without_dropout_the_first_loss_is_that_of_the_first_batch(tmp_path):
     found = train_extractive(encoder, EXAMPLES, [], tmp_path / "run", extractive_settings("listwise"))
     assert found.losses[0] == pytest.approx(expected, rel=1e-4)
     assert found.validation == []
+
+
+def test_an_encoder_that_training_makes_worse_is_kept_as_it_was(tmp_path):
+    settings = extractive_settings("listwise")
+    encoder = sentence_encoder(save_backbone(tmp_path / "bert"))
+    before = {name: weight.clone() for name, weight in encoder.state_dict().items()}
+    texts = [list(row.candidates) for row in VALIDATION]
+    similar = DualEncoder(LoadedEncoder(encoder)).similarities([row.query for row in VALIDATION], texts)
+    first = [int(values.argmax()) for values in similar]
+    likes = [replace(row, scores=(1.0 - best, float(best))) for row, best in zip(VALIDATION, first, strict=True)]
+    others = [  # it learns to choose what it does not
+        ContrastiveExample(row.query, row.candidates[1 - best], (row.candidates[best],))
+        for row, best in zip(VALIDATION, first, strict=True)
+    ]
+    found = train_extractive(encoder, others, likes, tmp_path / "run", settings)
+    assert found.validation[0] == (0, 1.0)
+    assert max(score for _, score in found.validation[1:]) < 1
+    gone_on = train_extractive(sentence_encoder(tmp_path / "bert"), others, likes, tmp_path / "run", settings)
+    assert gone_on.validation == found.validation
+    saved = ExtractiveCompressor.load(str(gone_on.folder)).encoder.encoder.load()
+    for kept in (found.encoder, gone_on.encoder, saved):
+        assert all(torch.equal(before[name], weight) for name, weight in kept.state_dict().items())
+
+
+def test_a_training_that_ends_within_its_warm_up_is_refused(tmp_path):
+    encoder = sentence_encoder(save_backbone(tmp_path / "bert"))
+    too_long = replace(extractive_settings("listwise"), warmup_steps=4)
+    with pytest.raises(OctoberError, match="warmup_steps=4: must be below the 4 steps of this training"):
+        train_extractive(encoder, EXAMPLES, [], tmp_path / "run", too_long)
 
 
 def test_a_trained_folder_is_loaded_as_a_compressor(trained, passages):
