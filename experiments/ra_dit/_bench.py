@@ -59,6 +59,11 @@ class Asked:
         return Asked(self.examples, [row[:count] for row in self.passages], [row[:count] for row in self.scores])
 
 
+def is_gold(passage: Passage, question: Question) -> bool:
+    """Return whether a passage is of a document that tells: some sets name documents by their ids, KILT by titles."""
+    return not {passage.document_id, passage.title}.isdisjoint(question.gold_documents)
+
+
 def background(passages: Sequence[Passage]) -> str | None:
     """Return passages as one background, as they stand in prompts; None without any."""
     return "\n".join(passage.titled_text for passage in passages) or None
@@ -108,6 +113,11 @@ class Bench:
     def examples(self) -> list[Example]:
         """The test questions in their template."""
         return [example_of(question, self.data.name) for question in self.questions]
+
+    @cached_property
+    def forbidden(self) -> frozenset[str]:
+        """The gold documents of all test questions, asked or not: of their texts nothing may be learned."""
+        return frozenset(document for question in self.data.load("test") for document in question.gold_documents)
 
     @cached_property
     def corpus(self) -> CorpusHandle:

@@ -1,13 +1,14 @@
 """The retriever tuned by the language model's preferences (R-ft), by content: never twice, whatever table asks."""
 
 import shutil
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from october.errors import OctoberError
-from october.experiments.ra_dit._bench import Asked, Bench
+from october.experiments.ra_dit._bench import Asked, Bench, is_gold
 from october.experiments.ra_dit._reading import Reader
 from october.language_models import EncoderHandle
 from october.language_models.training_runs import trained_once
@@ -33,8 +34,8 @@ class RetrieverTuning:
     Attributes:
         num_examples: That it learns from.
         num_validation: By which the checkpoint is chosen; 0 takes the last one.
-        share_of_texts: Of the examples, those made of the corpus itself (0.95 in the paper); the others are
-            instructions without a background.
+        share_of_texts: Of the examples, those made of the corpus itself (0.95 in the paper), but for the gold documents
+            of test questions; the others are instructions without a background.
         min_words: A passage needs to be cut in two.
         settings: Of the training itself.
     """
@@ -78,7 +79,7 @@ def tuned_retriever(reader: Reader, mixture: MixtureHandle, bench: Bench, tuning
 
     def train(scratch: Path) -> tuple[Path, dict[str, Any]]:
         retriever = bench.retriever()
-        examples = examples_of(retriever.store, mixture, tuning)
+        examples = examples_of(retriever.store, mixture, tuning, bench.forbidden)
         learned, validation = examples[: tuning.num_examples], examples[tuning.num_examples :]
         result = train_retriever(
             bench.encoder,
@@ -102,7 +103,8 @@ def tuned_retriever(reader: Reader, mixture: MixtureHandle, bench: Bench, tuning
 
     retrieval = bench.retrieval
     search = [bench.corpus.fingerprint(), bench.encoder.fingerprint(), retrieval.words, retrieval.index]
-    run = [reader.fingerprint(), mixture.fingerprint(), asdict(tuning), search, bench.encoder.query_path]
+    forbidden = sorted(bench.forbidden)
+    run = [reader.fingerprint(), mixture.fingerprint(), asdict(tuning), search, bench.encoder.query_path, forbidden]
     folder, about = trained_once(RETRIEVER, run, train)
     encoder = replace(bench.encoder, query_path=str(folder / _QUERIES))  # of the same name: its index stays
     if (folder / _PASSAGES).exists():
@@ -111,13 +113,25 @@ def tuned_retriever(reader: Reader, mixture: MixtureHandle, bench: Bench, tuning
     return TunedRetriever(encoder, about)
 
 
-def examples_of(store: PassageStore, mixture: MixtureHandle, tuning: RetrieverTuning) -> list[RetrieverExample]:
-    """Return what the retriever learns from, and behind that what its checkpoint is chosen by."""
+def examples_of(
+    store: PassageStore, mixture: MixtureHandle, tuning: RetrieverTuning, forbidden: Collection[str]
+) -> list[RetrieverExample]:
+    """Return what the retriever learns from, and behind that what its checkpoint is chosen by.
+
+    Texts of forbidden documents, by id or title, are not among them.
+    """
     total = tuning.num_examples + tuning.num_validation
     share = 1 - tuning.share_of_texts
     asks = instructions_of(mixture) if share else []
-    seed = tuning.settings.seed
-    return mixed_examples(store, asks, total, instruction_share=share, min_words=tuning.min_words, seed=seed)
+    return mixed_examples(
+        store,
+        asks,
+        total,
+        instruction_share=share,
+        min_words=tuning.min_words,
+        seed=tuning.settings.seed,
+        forbidden=forbidden,
+    )
 
 
 @cache  # making a mixture's sets takes seconds, and several tunings ask for them
@@ -131,7 +145,7 @@ def recalled(bench: Bench, asked: Asked, num_passages: int | None = None) -> lis
     """Return for each test question that has gold documents whether one of them is among its passages."""
     pairs = zip(bench.questions, asked.passages, strict=True)
     return [
-        any(passage.document_id in question.gold_documents for passage in found[:num_passages])
+        any(is_gold(passage, question) for passage in found[:num_passages])
         for question, found in pairs
         if question.gold_documents
     ]

@@ -10,17 +10,17 @@ import tiny_ra_dit
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_questions import Town
+from tiny_questions import SPLITS, Town
 from tiny_ra_dit import LANGUAGE_MODEL, RETRIEVAL, RETRIEVER, Known
 
 from october.data import ChoiceQuestion
 from october.data.documents import Question
 from october.errors import OctoberError
 from october.experiments.ra_dit import _tasks
-from october.experiments.ra_dit._bench import Asked, Bench, Retrieval
-from october.experiments.ra_dit._distractors import as_asked, told
+from october.experiments.ra_dit._bench import Asked, Bench, Retrieval, is_gold
+from october.experiments.ra_dit._distractors import as_asked, distracting, told
 from october.experiments.ra_dit._reading import Reader, answers
-from october.experiments.ra_dit._retriever_tuning import instructions_of, tuned_retriever
+from october.experiments.ra_dit._retriever_tuning import examples_of, instructions_of, recalled, tuned_retriever
 from october.experiments.ra_dit._tuning import tuned_language_model
 from october.files import data_home
 from october.retrieval import Passage
@@ -175,6 +175,17 @@ class TestBench:
         with pytest.raises(OctoberError, match=rf"retrieval\.{name}={value}: must be"):
             Retrieval(**{name: value})
 
+    def test_gold_documents_are_known_by_id_or_by_title(self, bench):
+        question = replace(bench.questions[0], answers=("nowhere",), gold_documents=("Oslo", "7"))
+        passages = [Passage(f"{id_}#0", title, "x", "s") for id_, title in (("1", "Oslo"), ("7", "x"), ("2", "Rome"))]
+        assert [is_gold(passage, question) for passage in passages] == [True, True, False]
+        bench.questions = [question, replace(question, gold_documents=())]
+        rows = [(passages[2], passages[0]), (passages[0], passages[2])]
+        asked = Asked(bench.examples, rows, [(0.0, 0.0)] * 2)
+        assert recalled(bench, asked) == [True]
+        assert recalled(bench, asked, 1) == [False]
+        assert distracting(question, passages) == [passages[2]]
+
     def test_distractors_tell_nothing(self, bench):
         found = told(bench, 2)
         assert found
@@ -201,6 +212,27 @@ class TestTuning:
         again = tuned_retriever(Reader(model, 3), mixture, bench, RETRIEVER)
         assert again == made
         assert len(list((data_home() / "trained").glob("*"))) == 1
+
+    def test_no_text_of_a_test_question_s_document_is_learned(self, bench, mixture):
+        assert bench.forbidden == set(SPLITS["test"][:-1])
+        store = bench.retriever().store
+        free = [passage for passage in store if passage.document_id not in bench.forbidden]
+        texts = replace(RETRIEVER, num_examples=len(free), num_validation=0, share_of_texts=1.0)
+        learned = {one.hidden[0] for one in examples_of(store, mixture, texts, bench.forbidden)}
+        assert learned == {passage.id for passage in free}
+        with pytest.raises(OctoberError, match="forbidden documents apart"):
+            examples_of(store, mixture, replace(texts, num_validation=1), bench.forbidden)
+
+    def test_other_test_documents_are_another_training(self, encoder, model, mixture):
+        class Fewer(Known):
+            def load(self, split):
+                return super().load(split)[: 4 if split == "test" else None]
+
+        folders = [
+            tuned_retriever(Reader(model, 3), mixture, Bench(data, Town(), encoder, 4, RETRIEVAL), RETRIEVER)
+            for data in (Known(), Fewer())
+        ]
+        assert folders[0].encoder.query_path != folders[1].encoder.query_path
 
     def test_both_encoders_may_move(self, bench, model, mixture):
         both = replace(RETRIEVER, settings=replace(RETRIEVER.settings, tuned="both"))
