@@ -13,6 +13,7 @@ from october.data.worldqa import WorldQA
 from october.errors import OctoberError
 from october.retrieval.ra_dit import (
     LANGUAGE_MODEL_SETS,
+    RETRIEVER_SETS,
     UNANSWERABLE,
     MixtureHandle,
     QuestionMixture,
@@ -252,3 +253,11 @@ def test_the_paper_s_config_names_the_paper_s_sets():
     config = OmegaConf.load(config_folder() / "mixture/ra_dit_paper.yaml")
     assert tuple(config.sets) == LANGUAGE_MODEL_SETS
     assert (config.cap, dict(config.shares)) == (7500, {"text": 0.1, "oasst1": 0.05})
+
+
+def test_the_paper_s_retriever_learns_from_its_own_sets():
+    mixture = instantiate(OmegaConf.load(config_folder() / "training/ra_dit_retriever_paper.yaml").mixture)
+    assert tuple(mixture.rows) == RETRIEVER_SETS
+    assert mixture.shares == {}
+    assert mixture.cap > 286_000
+    mixture.check()
