@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from october.data.corpora import SomeDocuments
 from october.data.documents import CorpusHandle, Question, QuestionHandle
@@ -11,6 +12,7 @@ from october.experiments.ra_dit._tasks import example_of, metric_of, of_many_kin
 from october.files import data_home
 from october.language_models import EncoderHandle
 from october.retrieval import EmbeddingCache, Passage, Retriever, open_retriever
+from october.retrieval.embeddings import side
 from october.retrieval.ra_dit import Demonstration, Example, Reading
 
 
@@ -26,6 +28,8 @@ class Retrieval:
         num_documents: Of the corpus only so many are searched, those with the answers among them (for tests); None
             takes all.
         index: What faiss' `index_factory` takes.
+        search_settings: What faiss is told of a search: an index of inverted lists looks into one of them unless it is
+            told, say, `nprobe=256`.
     """
 
     num_passages: int = 10
@@ -33,6 +37,7 @@ class Retrieval:
     words: int | None = 100
     num_documents: int | None = None
     index: str = "Flat"
+    search_settings: str = ""
 
     def __post_init__(self) -> None:
         if self.num_passages < 1:
@@ -57,6 +62,11 @@ class Asked:
     def best(self, count: int) -> "Asked":
         """Return the same with fewer passages each."""
         return Asked(self.examples, [row[:count] for row in self.passages], [row[:count] for row in self.scores])
+
+
+def is_gold(passage: Passage, question: Question) -> bool:
+    """Return whether a passage is of a document that tells: some sets name documents by their ids, KILT by titles."""
+    return not {passage.document_id, passage.title}.isdisjoint(question.gold_documents)
 
 
 def background(passages: Sequence[Passage]) -> str | None:
@@ -110,6 +120,11 @@ class Bench:
         return [example_of(question, self.data.name) for question in self.questions]
 
     @cached_property
+    def forbidden(self) -> frozenset[str]:
+        """The gold documents of all test questions, asked or not: of their texts nothing may be learned."""
+        return frozenset(document for question in self.data.load("test") for document in question.gold_documents)
+
+    @cached_property
     def corpus(self) -> CorpusHandle:
         """What is searched: the corpus, or the part of it that was chosen."""
         if self.retrieval.num_documents is None:
@@ -121,9 +136,17 @@ class Bench:
         """Return what searches the corpus: by the bench's own encoder, or by one whose queries were tuned."""
         encoder = encoder or self.encoder
         if encoder not in self._retrievers:
-            factory, words = self.retrieval.index, self.retrieval.words
-            self._retrievers[encoder] = open_retriever(self.corpus, encoder, factory=factory, words=words)
+            chosen = self.retrieval
+            self._retrievers[encoder] = open_retriever(
+                self.corpus, encoder, factory=chosen.index, settings=chosen.search_settings, words=chosen.words
+            )
         return self._retrievers[encoder]
+
+    def search_identity(self) -> list[Any]:
+        """Return all that decides what the untuned retriever finds for a query."""
+        sides = [side(self.encoder, query=query).fingerprint() for query in (False, True)]
+        chosen = self.retrieval
+        return [self.corpus.fingerprint(), *sides, chosen.words, chosen.index, chosen.search_settings]
 
     def asked(self, encoder: EncoderHandle | None = None) -> Asked:
         """Return the test questions with the k passages that a retriever finds."""
@@ -148,7 +171,9 @@ class Bench:
         nothing: list[tuple[()]] = [() for _ in self.examples]
         return Asked(self.examples, list(nothing), list(nothing))
 
-    def demonstrations(self, count: int, *, with_passages: bool) -> list[Demonstration]:
+    def demonstrations(
+        self, count: int, *, with_passages: bool, encoder: EncoderHandle | None = None
+    ) -> list[Demonstration]:
         """Return development questions of many kinds with their answers, the best passage in front or none."""
         if not count:
             return []
@@ -156,9 +181,8 @@ class Bench:
         examples = [example_of(question, self.data.name) for question in shown]
         if not with_passages:
             return [Demonstration(example) for example in examples]
-        return [
-            Demonstration(reading.example, *reading.passages) for reading in self.search(examples).best(1).readings()
-        ]
+        found = self.search(examples, encoder).best(1).readings()
+        return [Demonstration(reading.example, *reading.passages) for reading in found]
 
     def fingerprints(self) -> dict[str, str]:
         """Return what identifies questions, corpus and encoder."""

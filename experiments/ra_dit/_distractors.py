@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from october.data.documents import Question
 from october.evaluation import contains_answer
-from october.experiments.ra_dit._bench import Asked, Bench
+from october.experiments.ra_dit._bench import Asked, Bench, is_gold
 from october.retrieval import Passage
 from october.retrieval.ra_dit import Example
 from october.retrieval.ra_dit.question_instructions import gold_passages
@@ -44,7 +44,7 @@ def told(bench: Bench, num_distractors: int) -> list[Told]:
 
 def distracting(question: Question, passages: Sequence[Passage]) -> list[Passage]:
     """Return the passages of other documents that do not hold an answer."""
-    others = [passage for passage in passages if passage.document_id not in question.gold_documents]
+    others = [passage for passage in passages if not is_gold(passage, question)]
     return [passage for passage in others if not contains_answer(passage.titled_text, question.answers)]
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -85,12 +85,13 @@ def mixing(mixed: Mixed, labels: Sequence[str]) -> "Figure":
     return figure
 
 
-def newest(what: str, **base: str) -> Kept | None:
+def newest(what: str, **known: Any) -> Kept | None:
     """Return the newest of the models that were tuned here, or None.
 
     Args:
         what: `LANGUAGE_MODEL` or `RETRIEVER`.
-        base: Name of the `model` or of the `encoder` that was tuned.
+        known: What must be known of it, as `tuned_language_model` and `tuned_retriever` keep it: its base's name alone
+            does not tell ablations, trials and second stages apart.
     """
-    found = kept_models(what, **base)
+    found = kept_models(what, **known)
     return found[-1] if found else None

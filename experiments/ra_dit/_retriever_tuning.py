@@ -1,13 +1,14 @@
 """The retriever tuned by the language model's preferences (R-ft), by content: never twice, whatever table asks."""
 
 import shutil
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from october.errors import OctoberError
-from october.experiments.ra_dit._bench import Asked, Bench
+from october.experiments.ra_dit._bench import Asked, Bench, is_gold
 from october.experiments.ra_dit._reading import Reader
 from october.language_models import EncoderHandle
 from october.language_models.training_runs import trained_once
@@ -23,6 +24,7 @@ from october.retrieval.ra_dit import (
 )
 
 RETRIEVER = "RA-DIT retriever"  # what `trained_once` keeps it as
+_INSTRUCTIONS = ("open_qa", "multiple_choice", "dialogue")  # families
 _QUERIES, _PASSAGES = "queries", "passages"  # folders of the encoders that moved
 
 
@@ -33,10 +35,11 @@ class RetrieverTuning:
     Attributes:
         num_examples: That it learns from.
         num_validation: By which the checkpoint is chosen; 0 takes the last one.
-        share_of_texts: Of the examples, those made of the corpus itself (0.95 in the paper); the others are
-            instructions without a background.
+        share_of_texts: Of the examples, those made of the corpus itself (0.95 in the paper), but for the gold documents
+            of test questions; the others are instructions without a background.
         min_words: A passage needs to be cut in two.
         settings: Of the training itself.
+        mixture: Whose questions and dialogues are the instructions; None takes those of the language model's mixture.
     """
 
     num_examples: int
@@ -44,6 +47,7 @@ class RetrieverTuning:
     share_of_texts: float
     min_words: int
     settings: RetrieverSettings
+    mixture: MixtureHandle | None = None
 
     def __post_init__(self) -> None:
         if self.num_examples < 1 or self.num_validation < 0:
@@ -51,6 +55,26 @@ class RetrieverTuning:
             raise OctoberError(f"retriever_tuning: {counts}: must be at least 1 and 0")
         if not 0 <= self.share_of_texts <= 1:
             raise OctoberError(f"retriever_tuning.share_of_texts={self.share_of_texts}: must be from 0 to 1")
+
+    def check(self) -> None:
+        """Raise `OctoberError` if a piece of the retriever's own mixture is missing."""
+        if self.mixture is not None:
+            self.mixture.check()
+
+    def instructions(self, mixture: MixtureHandle) -> MixtureHandle:
+        """Return the mixture that is learned from: the retriever's own, else the language model's."""
+        return self.mixture or mixture
+
+    def identity(self, mixture: MixtureHandle) -> tuple[dict[str, Any], str]:
+        """Return what decides the training beside the models and the search."""
+        return asdict(replace(self, mixture=None)), self.instructions(mixture).fingerprint()
+
+    def fingerprints(self, mixture: MixtureHandle) -> dict[str, str]:
+        """Return what identifies the language model's mixture, and the retriever's where it has its own."""
+        found = {f"mixture {mixture.name}": mixture.fingerprint()}
+        if self.mixture is not None:
+            found[f"retriever's mixture {self.mixture.name}"] = self.mixture.fingerprint()
+        return found
 
 
 class TunedRetriever(NamedTuple):
@@ -63,12 +87,13 @@ class TunedRetriever(NamedTuple):
 def tuned_retriever(reader: Reader, mixture: MixtureHandle, bench: Bench, tuning: RetrieverTuning) -> TunedRetriever:
     """Return the retriever that was tuned by a language model; from the data folder if it is there.
 
-    `about` holds `texts` and `instructions` (numbers of examples), `losses` and `entropies` (of each step) and
+    `about` holds what was `tuned` (of which `encoder`, `base`) by which `model` on what (`mixture`, `corpus`,
+    `share_of_texts`), `texts` and `instructions` (numbers of examples), `losses` and `entropies` (of each step) and
     `validation` ((step, measured)).
 
     Args:
         reader: The language model that prefers, as it is.
-        mixture: Whose examples are the instructions.
+        mixture: Of the language model; its examples are the instructions where the retriever has no mixture of its own.
         bench: The retriever as it is.
         tuning: How.
 
@@ -78,7 +103,7 @@ def tuned_retriever(reader: Reader, mixture: MixtureHandle, bench: Bench, tuning
 
     def train(scratch: Path) -> tuple[Path, dict[str, Any]]:
         retriever = bench.retriever()
-        examples = examples_of(retriever.store, mixture, tuning)
+        examples = examples_of(retriever.store, mixture, tuning, bench.forbidden)
         learned, validation = examples[: tuning.num_examples], examples[tuning.num_examples :]
         result = train_retriever(
             bench.encoder,
@@ -93,6 +118,12 @@ def tuned_retriever(reader: Reader, mixture: MixtureHandle, bench: Bench, tuning
         num_texts = sum(bool(example.hidden) for example in learned)
         return _together(result.encoder, bench.encoder, scratch / "result"), {
             "encoder": bench.encoder.name,
+            "base": bench.encoder.fingerprint(),
+            "model": reader.handle.fingerprint(),
+            "mixture": tuning.instructions(mixture).name,
+            "corpus": bench.corpus.fingerprint(),
+            "tuned": tuning.settings.tuned,
+            "share_of_texts": tuning.share_of_texts,
             "texts": num_texts,
             "instructions": len(learned) - num_texts,
             "losses": result.losses,
@@ -100,9 +131,7 @@ def tuned_retriever(reader: Reader, mixture: MixtureHandle, bench: Bench, tuning
             "validation": [(step, measured._asdict()) for step, measured in result.validation],
         }
 
-    retrieval = bench.retrieval
-    search = [bench.corpus.fingerprint(), bench.encoder.fingerprint(), retrieval.words, retrieval.index]
-    run = [reader.fingerprint(), mixture.fingerprint(), asdict(tuning), search, bench.encoder.query_path]
+    run = [reader.fingerprint(), *tuning.identity(mixture), bench.search_identity(), sorted(bench.forbidden)]
     folder, about = trained_once(RETRIEVER, run, train)
     encoder = replace(bench.encoder, query_path=str(folder / _QUERIES))  # of the same name: its index stays
     if (folder / _PASSAGES).exists():
@@ -111,27 +140,39 @@ def tuned_retriever(reader: Reader, mixture: MixtureHandle, bench: Bench, tuning
     return TunedRetriever(encoder, about)
 
 
-def examples_of(store: PassageStore, mixture: MixtureHandle, tuning: RetrieverTuning) -> list[RetrieverExample]:
-    """Return what the retriever learns from, and behind that what its checkpoint is chosen by."""
+def examples_of(
+    store: PassageStore, mixture: MixtureHandle, tuning: RetrieverTuning, forbidden: Collection[str]
+) -> list[RetrieverExample]:
+    """Return what the retriever learns from, and behind that what its checkpoint is chosen by.
+
+    Texts of forbidden documents, by id or title, are not among them.
+    """
     total = tuning.num_examples + tuning.num_validation
     share = 1 - tuning.share_of_texts
-    asks = instructions_of(mixture) if share else []
-    seed = tuning.settings.seed
-    return mixed_examples(store, asks, total, instruction_share=share, min_words=tuning.min_words, seed=seed)
+    asks = instructions_of(tuning.instructions(mixture)) if share else []
+    return mixed_examples(
+        store,
+        asks,
+        total,
+        instruction_share=share,
+        min_words=tuning.min_words,
+        seed=tuning.settings.seed,
+        forbidden=forbidden,
+    )
 
 
 @cache  # making a mixture's sets takes seconds, and several tunings ask for them
 def instructions_of(mixture: MixtureHandle) -> list[Example]:
-    """Return the examples of a mixture that are searched for and whose answer is a text, not an option's letter."""
+    """Return the questions and dialogues of a mixture that are searched for: no reading, no chains of thought."""
     everything = [example for examples in mixture.sets().values() for example in examples]
-    return [example for example in everything if example.query and example.background is None and not example.options]
+    return [example for example in everything if example.family in _INSTRUCTIONS and example.background is None]
 
 
 def recalled(bench: Bench, asked: Asked, num_passages: int | None = None) -> list[bool]:
     """Return for each test question that has gold documents whether one of them is among its passages."""
     pairs = zip(bench.questions, asked.passages, strict=True)
     return [
-        any(passage.document_id in question.gold_documents for passage in found[:num_passages])
+        any(is_gold(passage, question) for passage in found[:num_passages])
         for question, found in pairs
         if question.gold_documents
     ]

@@ -85,8 +85,9 @@ class Systems:
         """Return what a system's language model answers behind each passage."""
         reader = self.tuned if system.language_model else self.untuned
         with_passages = system.strategy != "no_retrieval"
-        head = few_shot_head(self.bench.demonstrations(system.shots, with_passages=with_passages))
-        return reader.read(self.asked(system), system.strategy, head)
+        encoder = self.tuned_encoder if system.retriever else None
+        shown = self.bench.demonstrations(system.shots, with_passages=with_passages, encoder=encoder)
+        return reader.read(self.asked(system), system.strategy, few_shot_head(shown))
 
     def answers(self, system: System) -> list[str]:
         """Return a system's answers to the test questions."""
@@ -97,5 +98,5 @@ class Systems:
         return {
             **self.bench.fingerprints(),
             self.model.name: self.model.fingerprint(),
-            f"mixture {self.mixture.name}": self.mixture.fingerprint(),
+            **self.retriever_tuning.fingerprints(self.mixture),
         }

@@ -21,12 +21,18 @@ _VERDICTS = {"SUPPORTS": "Yes", "REFUTES": "No"}  # FEVER is asked as a question
 
 
 def example_of(question: Question, task: str) -> Example:
-    """Return a question of a task in its template."""
+    """Return a question of a task in its template.
+
+    Raises:
+        OctoberError: A verdict that FEVER does not know here, or as `rendered`.
+    """
     if isinstance(question, ChoiceQuestion):
         return rendered("mmlu", question.text, question.answers[0], task=task, options=question.options)
     first, *others = question.answers
     fields: dict[str, Any] = {"task": task, "aliases": others}
     if task == "fever":
+        if first not in _VERDICTS:
+            raise OctoberError(f"{task}: answer {first!r}: allowed are {', '.join(_VERDICTS)}")
         return rendered("fever", question.text, _VERDICTS[first], options=tuple(_VERDICTS.values()), task=task)
     if task == "wow":
         turns, last = dialogue_of(question.text)
@@ -81,8 +87,8 @@ def metric_of(data: QuestionHandle) -> Metric:
 
 
 def scores_of(answers: Sequence[str], examples: Sequence[Example], metric: Metric) -> np.ndarray:
-    """Return the score of each answer, between 0 and 1; of fewer answers than examples, those of the first ones."""
-    pairs = zip(answers, examples, strict=False)
+    """Return the score of each answer, between 0 and 1."""
+    pairs = zip(answers, examples, strict=True)
     return np.array([score(answer, (example.answer, *example.aliases), metric) for answer, example in pairs])
 
 

@@ -10,6 +10,7 @@ from october.experiments.ra_dit._bench import Bench
 from october.language_models import ModelHandle
 from october.language_models.training_runs import Kept, trained_once
 from october.retrieval.ra_dit import (
+    Augmented,
     Example,
     Instance,
     LanguageModelSettings,
@@ -55,8 +56,9 @@ class Examples(Protocol):
 def tuned_language_model(model: ModelHandle, mixture: Examples, bench: Bench, tuning: LanguageModelTuning) -> Kept:
     """Return the language model (or its adapters) that was tuned on a mixture; from the data folder if it is there.
 
-    `about` holds `examples`, `instances`, `without` (searched for, nothing found), `skipped`, `losses` (of each step)
-    and `validated` ((step, loss)).
+    `about` holds what was tuned (`base`) on what (`mixture`, `corpus`, `num_passages`), the numbers of `examples`, of
+    `instances`, of examples for which no passage was found (`without`) or fewer than wanted (`fewer`) and of `skipped`
+    instances, `losses` (of each step) and `validated` ((step, loss)).
 
     Args:
         model: What tuning begins with.
@@ -76,23 +78,30 @@ def tuned_language_model(model: ModelHandle, mixture: Examples, bench: Bench, tu
         learned = instances_of(examples[:num_training], bench, tuning.num_passages)
         checked = instances_of(examples[num_training:], bench, tuning.num_passages)
         network, tokenizer = replace(model, dtype="float32").load()
-        result = train_language_model(network, tokenizer, learned, scratch, tuning.settings, validation=checked)
+        result = train_language_model(
+            network, tokenizer, learned.instances, scratch, tuning.settings, validation=checked.instances
+        )
         return result.folder, {
             "model": model.name,
+            "base": model.fingerprint(),
+            "mixture": mixture.name,
+            "corpus": bench.corpus.fingerprint(),
+            "num_passages": tuning.num_passages,
             "examples": num_training,
-            "instances": len(learned),
+            "instances": len(learned.instances),
+            "without": learned.num_without,
+            "fewer": learned.num_fewer,
             "skipped": result.num_skipped,
             "losses": result.losses,
             "validated": [(each.step, each.loss) for each in result.validated],
         }
 
-    retrieval = bench.retrieval
-    search = [bench.corpus.fingerprint(), bench.encoder.fingerprint(), retrieval.words, retrieval.index]
-    return trained_once(LANGUAGE_MODEL, [model.fingerprint(), mixture.fingerprint(), asdict(tuning), search], train)
+    run = [model.fingerprint(), mixture.fingerprint(), asdict(tuning), bench.search_identity()]
+    return trained_once(LANGUAGE_MODEL, run, train)
 
 
-def instances_of(examples: Sequence[Example], bench: Bench, num_passages: int) -> list[Instance]:
+def instances_of(examples: Sequence[Example], bench: Bench, num_passages: int) -> Augmented:
     """Return examples with passages as they are learned; without any for 0."""
     if not num_passages:
-        return [Instance(example) for example in examples]
-    return retrieved_examples(examples, bench.retriever(), num_passages).instances
+        return Augmented([Instance(example) for example in examples], num_searched=0, num_without=0, num_fewer=0)
+    return retrieved_examples(examples, bench.retriever(), num_passages)

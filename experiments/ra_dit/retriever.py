@@ -14,6 +14,7 @@ import torch
 from pydantic import PositiveInt
 
 from october.data.documents import CorpusHandle, QuestionHandle
+from october.errors import OctoberError
 from october.evaluation import bootstrap_cell, interval_cell, paired_bootstrap_interval, percent_cell
 from october.experiments.ra_dit._bench import Asked, Bench, Retrieval
 from october.experiments.ra_dit._reading import Reader
@@ -76,7 +77,7 @@ def retriever(
         fingerprints={
             **bench.fingerprints(),
             model.name: model.fingerprint(),
-            f"mixture {mixture.name}": mixture.fingerprint(),
+            **retriever_tuning.fingerprints(mixture),
         },
     )
 
@@ -84,7 +85,7 @@ def retriever(
 def measured(reader: Reader, bench: Bench, encoder: EncoderHandle, tuning: RetrieverTuning) -> Measured:
     """Return what is known of a retriever on each test question."""
     temperature = bench.retrieval.temperature
-    own, fixed = bench.asked(encoder), bench.asked()
+    own, fixed = whole(bench, bench.asked(encoder)), whole(bench, bench.asked())
     preference = log_distribution(
         lsr_scores(*likelihoods(reader, fixed), tuning.settings.score), tuning.settings.lsr_temperature
     )
@@ -100,6 +101,22 @@ def measured(reader: Reader, bench: Bench, encoder: EncoderHandle, tuning: Retri
     return {name: values.tolist() for name, values in found.items()} | {
         f"recall@{depth}": [float(there) for there in recalled(bench, own, depth)] for depth in depths
     }
+
+
+def whole(bench: Bench, asked: Asked) -> Asked:
+    """Return what was asked.
+
+    Raises:
+        OctoberError: An approximate index has found fewer passages than there are.
+    """
+    chosen = bench.retrieval
+    wanted = min(chosen.num_passages, len(bench.retriever().store))
+    for example, row in zip(asked.examples, asked.passages, strict=True):
+        if len(row) < wanted:
+            found = f"{chosen.index} finds {len(row)} of {wanted} passages for {example.query[:60]!r}"
+            settings = f"retrieval.search_settings={chosen.search_settings!r}"
+            raise OctoberError(f"{settings}: {found}; look into more lists, say nprobe=256")
+    return asked
 
 
 def likelihoods(reader: Reader, asked: Asked) -> tuple[torch.Tensor, torch.Tensor]:

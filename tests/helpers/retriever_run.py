@@ -1,8 +1,10 @@
-"""Small trainings of a retriever, also as processes of their own that are killed: `retriever_run.py KIND FOLDER STEP`.
+"""Small trainings of a retriever, also as processes of their own that are killed: `retriever_run.py KIND FOLDER STEP`
+(step 0 kills none).
 
 The language model is a function: it likes chunks with many of one letter, the letter that the answer is about.
 """
 
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -71,7 +73,21 @@ def run(kind, folder, examples=EXAMPLES, validation=VALIDATION):
     return train_retriever(encoder, retriever, examples, validation, scorer, folder, KINDS[kind], cache=cache)
 
 
+def judged():
+    """Return a list to which each pair is added that this process judges from now on."""
+    pairs, score = [], OracleModel.score
+
+    def noted(model, prompts, continuations):
+        pairs.extend(prompts)
+        return score(model, prompts, continuations)
+
+    OracleModel.score = noted
+    return pairs
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     kill_at(int(sys.argv[3]))
+    pairs = judged()
     run(sys.argv[1], sys.argv[2])
+    Path(f"{sys.argv[2]}-judged-{os.environ.get('RANK', '0')}").write_text(str(len(pairs)))

@@ -1,7 +1,7 @@
 """What the language model is fine-tuned on (section 2.3): a mixture of instruction sets, deterministic by its seed.
 
 Each set gives as many examples as it has, but at most η; sets with a share of their own, such as unsupervised text and
-dialogues, get that part of the whole instead.
+dialogues, get that part of the whole instead. Where all sets have shares, these are parts of their sum.
 """
 
 import random
@@ -21,7 +21,7 @@ class MixtureHandle(ABC):
     """A mixture that is read on first use.
 
     Args:
-        shares: Of sets that have a fixed part of the whole, by their names.
+        shares: Of sets that have a fixed part of the whole, by their names; if all have one, of the sum of the shares.
         cap: The most examples of any other set: η.
         num_examples: Of the whole; None takes all that the cap leaves.
         seed: Of what is drawn, and of the markers.
@@ -121,15 +121,20 @@ def quotas(
             and if all have one, the scarcest decides.
 
     Raises:
-        OctoberError: A share is of no set, a set is empty, or has fewer examples than it would have to give.
+        OctoberError: A share is of no set, a set is empty, or has fewer examples than it would have to give; or shares
+            leave nothing for the sets that have none.
     """
     _check_names(sizes, shares)
     capped = {name: min(size, cap) for name, size in sizes.items() if name not in shares}
     fixed = sum(shares.values())
+    if capped and fixed > 1 - 1e-9:
+        raise OctoberError(f"shares={dict(shares)}: leave nothing for {', '.join(capped)}, which have no share")
+    if not capped:
+        shares, fixed = {name: share / fixed for name, share in shares.items()}, 1.0
     if num_examples is None and capped:
-        num_examples = round(sum(capped.values()) / (1 - fixed)) if fixed < 1 else 0
+        num_examples = round(sum(capped.values()) / (1 - fixed))
     elif num_examples is None:
-        num_examples = int(min(sizes[name] / share for name, share in shares.items()))
+        num_examples = int(min(sizes[name] / share for name, share in shares.items()) + 1e-9)
     parts = {name: share * num_examples for name, share in shares.items()}
     rest = (1 - fixed) * num_examples / max(1, sum(capped.values()))
     parts |= {name: rest * size for name, size in capped.items()}

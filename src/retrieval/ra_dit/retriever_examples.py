@@ -6,7 +6,7 @@ is never retrieved for its own half.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from ...errors import OctoberError
@@ -33,7 +33,12 @@ def split_chunk(passage: Passage) -> RetrieverExample | None:
 
 
 def corpus_examples(
-    passages: Sequence[Passage], count: int, *, min_words: int = 20, seed: int = 0
+    passages: Sequence[Passage],
+    count: int,
+    *,
+    min_words: int = 20,
+    seed: int = 0,
+    forbidden: Collection[str] = frozenset(),
 ) -> list[RetrieverExample]:
     """Return random passages, cut in two; the same for one seed.
 
@@ -42,9 +47,11 @@ def corpus_examples(
         count: Examples.
         min_words: Shorter passages are passed over.
         seed: Of the choice.
+        forbidden: Ids or titles of documents whose passages are passed over, say those that test questions are about.
 
     Raises:
-        OctoberError: `count` is below 0, `min_words` below 2, or there are not so many passages of that length.
+        OctoberError: `count` is below 0, `min_words` below 2, or there are not so many passages of that length
+            besides those that are forbidden.
     """
     if count < 0 or min_words < 2:
         raise OctoberError(f"count={count}, min_words={min_words}: must be at least 0 and 2")
@@ -53,9 +60,11 @@ def corpus_examples(
     while len(found) < count:
         place = next(order, None)
         if place is None:
-            raise OctoberError(f"count={count}: only {len(found)} passages have {min_words} words or more")
+            others = f", those of {len(set(forbidden))} forbidden documents apart" if forbidden else ""
+            raise OctoberError(f"count={count}: only {len(found)} passages have {min_words} words or more{others}")
         passage = passages[place]
-        example = split_chunk(passage) if len(passage.text.split()) >= min_words else None
+        allowed = passage.document_id not in forbidden and passage.title not in forbidden
+        example = split_chunk(passage) if allowed and len(passage.text.split()) >= min_words else None
         found += [] if example is None else [example]
     return found
 
@@ -68,6 +77,7 @@ def mixed_examples(
     instruction_share: float = 0.05,
     min_words: int = 20,
     seed: int = 0,
+    forbidden: Collection[str] = frozenset(),
 ) -> list[RetrieverExample]:
     """Return unlabelled chunks and instruction examples in random order; the same for one seed.
 
@@ -78,6 +88,7 @@ def mixed_examples(
         instruction_share: 0.05 in the paper, where 0.1 works alike; 0 and 1 are one kind alone.
         min_words: See `corpus_examples`.
         seed: Of the choice and the order.
+        forbidden: See `corpus_examples`.
 
     Raises:
         OctoberError: A share that is none, too few instruction examples, or as `corpus_examples`.
@@ -92,6 +103,6 @@ def mixed_examples(
         )
     generator = random.Random(seed)
     chosen = [RetrieverExample(example) for example in generator.sample(list(instructions), wanted)]
-    chosen += corpus_examples(passages, count - wanted, min_words=min_words, seed=seed)
+    chosen += corpus_examples(passages, count - wanted, min_words=min_words, seed=seed, forbidden=forbidden)
     generator.shuffle(chosen)
     return chosen

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from ..embeddings import AnyEncoder, EmbeddingCache, LoadedEncoder, encode
 from ..passages import PassageStore
@@ -86,6 +87,11 @@ class LsrLoss(nn.Module):
         self.settings = settings
         self.entropies: list[float] = []
 
+    @property
+    def bare_model(self) -> Any:
+        """The encoder of queries without what several processes wrap it in."""
+        return self.model.module if isinstance(self.model, DistributedDataParallel) else self.model
+
     def forward(self, sentence_features: Iterable[dict[str, torch.Tensor]], labels: torch.Tensor) -> torch.Tensor:
         """Return the mean divergence (nats); `labels` tells which examples the queries belong to."""
         (features,) = sentence_features
@@ -94,7 +100,7 @@ class LsrLoss(nn.Module):
         log_p_lsr = self.labels.log_p_lsr(rows, self.settings.score, self.settings.lsr_temperature)
         self.entropies.append(entropy(log_p_lsr).mean().item())
         positions = self.labels.positions[rows]
-        vectors = self.passages.vectors(self.model, positions).to(queries)
+        vectors = self.passages.vectors(self.bare_model, positions).to(queries)
         own = log_p_retriever(queries, vectors, positions, self.settings.retriever_temperature)
         return lsr_loss(own, log_p_lsr.to(queries), self.settings.direction)
 

@@ -95,14 +95,17 @@ def train_retriever(
     passages = (
         TunedPassages(retriever.store) if settings.tuned == "both" else FixedPassages(retriever.store, encoder, cache)
     )
-    loss = LsrLoss(model, passages, work.labels(model, examples, "00000000"), settings)
+    arguments = _arguments(model, folder, settings, evaluated=bool(validation))
+    with arguments.main_process_first(local=False):
+        labels = work.labels(model, examples, "00000000")
+        checked = work.labels(model, validation, "validation") if validation else None
+    loss = LsrLoss(model, passages, labels, settings)
     evaluator = None
     measured: list[tuple[int, Liking]] = []
-    if validation:
-        queries = [one.example.query for one in validation]
-        evaluator = _Evaluator(queries, passages, work.labels(model, validation, "validation"), settings)
+    if checked is not None:
+        evaluator = _Evaluator([one.example.query for one in validation], passages, checked, settings)
         measured = [(0, evaluator.measure(model))]
-    trainer = _trainer(model, loss, evaluator, examples, folder, settings)
+    trainer = _trainer(model, loss, evaluator, examples, arguments)
     trainer.add_callback(_Refresh(loss, work, examples, settings.refresh_every))
     losses = train_or_go_on(trainer, folder)
     history = trainer.state.log_history
@@ -160,7 +163,7 @@ class _Refresh(TrainerCallback):
 
     def _take(self, args: Any, step: int) -> None:
         with args.main_process_first(local=False):
-            self.loss.labels = self.work.labels(self.loss.model, self.examples, f"{step:08d}")
+            self.loss.labels = self.work.labels(self.loss.bare_model, self.examples, f"{step:08d}")
 
 
 class _Evaluator(BaseEvaluator):
@@ -233,13 +236,12 @@ def _trainer(
     loss: LsrLoss,
     evaluator: _Evaluator | None,
     examples: Sequence[RetrieverExample],
-    folder: Path,
-    settings: RetrieverSettings,
+    arguments: Any,
 ) -> Any:
     rows = {"query": [one.example.query for one in examples], "label": list(range(len(examples)))}
     return _Trainer(
         model=model,
-        args=_arguments(model, folder, settings, evaluated=evaluator is not None),
+        args=arguments,
         train_dataset=Dataset.from_dict(rows),
         loss=loss,
         evaluator=evaluator,

@@ -13,6 +13,7 @@ from october.data.worldqa import WorldQA
 from october.errors import OctoberError
 from october.retrieval.ra_dit import (
     LANGUAGE_MODEL_SETS,
+    RETRIEVER_SETS,
     UNANSWERABLE,
     MixtureHandle,
     QuestionMixture,
@@ -59,6 +60,14 @@ def test_if_all_have_shares_the_scarcest_decides():
     assert quotas({"a": 100, "b": 30}, {"a": 0.5, "b": 0.5}) == {"a": 30, "b": 30}
 
 
+def test_shares_of_all_sets_are_parts_of_their_sum():
+    assert quotas({"dialogue": 1000}, {"dialogue": 0.05}, num_examples=100) == {"dialogue": 100}
+    assert quotas({"dialogue": 1000}, {"dialogue": 0.05}) == {"dialogue": 1000}
+    assert quotas({"a": 100, "b": 30}, {"a": 0.2, "b": 0.1}, num_examples=30) == {"a": 20, "b": 10}
+    seven = dict.fromkeys("abcdefg", 100)
+    assert quotas(seven, dict.fromkeys(seven, 0.1)) == seven
+
+
 def test_a_mixture_is_shuffled_by_its_seed_and_holds_nothing_twice():
     sets = {"a": examples("a", 50), "b": examples("b", 20), "c": examples("c", 30)}
     drawn = mixed_instructions(sets, {"c": 0.2}, cap=40, seed=3)
@@ -80,6 +89,9 @@ def test_mistakes_in_a_mixture_are_named():
         quotas({"a": 5, "b": 50}, {"a": 0.5}, num_examples=20)
     with pytest.raises(OctoberError, match="num_examples=30: a would give 15, and has 10 to give"):
         quotas({"a": 50, "b": 50}, {}, cap=10, num_examples=30)
+    for number in (None, 100):
+        with pytest.raises(OctoberError, match=r"'text': 1\.0}: leave nothing for open_qa, which have no share"):
+            quotas({"open_qa": 100, "text": 1000}, {"text": 1.0}, num_examples=number)
     for bad, message in [
         ({"shares": {"text": 0.0}}, "shares.text=0.0: must be above 0 and at most 1"),
         ({"shares": {"text": 0.6, "dialogue": 0.5}}, "sum to more than 1"),
@@ -241,3 +253,11 @@ def test_the_paper_s_config_names_the_paper_s_sets():
     config = OmegaConf.load(config_folder() / "mixture/ra_dit_paper.yaml")
     assert tuple(config.sets) == LANGUAGE_MODEL_SETS
     assert (config.cap, dict(config.shares)) == (7500, {"text": 0.1, "oasst1": 0.05})
+
+
+def test_the_paper_s_retriever_learns_from_its_own_sets():
+    mixture = instantiate(OmegaConf.load(config_folder() / "training/ra_dit_retriever_paper.yaml").mixture)
+    assert tuple(mixture.rows) == RETRIEVER_SETS
+    assert mixture.shares == {}
+    assert mixture.cap > 286_000
+    mixture.check()

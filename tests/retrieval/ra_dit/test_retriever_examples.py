@@ -26,6 +26,20 @@ def test_chunks_are_drawn_by_seed_and_length():
     assert {one.hidden[0] for one in corpus_examples(PASSAGES, len(LONG))} == {passage.id for passage in LONG}
 
 
+def test_texts_of_forbidden_documents_are_not_drawn_and_the_others_stay_in_their_order():
+    free = corpus_examples(PASSAGES, len(LONG), seed=1)
+    by_id, by_title = PASSAGES[0], PASSAGES[-1]
+    forbidden = {by_id.document_id, by_title.title}
+    hidden = {p.id for p in PASSAGES if p.document_id == by_id.document_id or p.title == by_title.title}
+    left = [one for one in free if one.hidden[0] not in hidden]
+    assert 0 < len(left) < len(free)
+    assert corpus_examples(PASSAGES, len(left), seed=1, forbidden=forbidden) == left
+    mixed = mixed_examples(PASSAGES, QUESTIONS, len(left), instruction_share=0.0, seed=1, forbidden=forbidden)
+    assert {one.hidden for one in mixed} == {one.hidden for one in left}
+    with pytest.raises(OctoberError, match=f"only {len(left)} .* those of 2 forbidden documents apart"):
+        corpus_examples(PASSAGES, len(left) + 1, forbidden=forbidden)
+
+
 def test_the_two_kinds_are_mixed_by_share():
     for share, wanted in ((0.05, 1), (0.5, 10), (0.0, 0)):
         found = mixed_examples(PASSAGES, QUESTIONS, 20, instruction_share=share)

@@ -199,6 +199,20 @@ def test_a_killed_run_goes_on_to_the_same_losses(trained, kind, tmp_path):
     assert all(torch.equal(weights[name], weight) for name, weight in expected.items())
 
 
+def test_two_processes_judge_once_and_search_again_with_what_they_have_learned(tmp_path):
+    """Over gloo, four examples of a step in each, three steps in all."""
+    retriever_in(tmp_path)
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(SCRIPT)]
+    done = subprocess.run([*command, "refreshed", str(folder), "0"], capture_output=True, timeout=300)
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
+    assert sorted(path.name for path in folder.glob("chunks-0*.npz")) == [f"chunks-{s:08d}.npz" for s in (0, 2)]
+    first, last = (read_labels(folder / f"chunks-{step:08d}.npz").positions for step in (0, 2))
+    assert (first != last).any()
+    assert [int((tmp_path / f"run-judged-{rank}").read_text()) > 0 for rank in (0, 1)] == [True, False]
+    assert (folder / "model").exists()
+
+
 def test_a_loaded_encoder_is_left_as_it_is(home, tmp_path):
     encoder = encoder_in(home)
     before = copy.deepcopy(encoder.load().state_dict())
