@@ -1,6 +1,8 @@
 """Where a CUDA device is at hand: the 7B shape in bfloat16 with random weights, against transformers."""
 
-from collections.abc import Callable
+import statistics
+import time
+from collections.abc import Callable, Mapping
 
 import torch
 import transformers
@@ -11,7 +13,7 @@ from mistral_cases.models import hugging_face_config
 from october.attention import Transformer, decoder_from
 from october.attention.chunked_prefill import prefill
 from october.attention.mistral import RollingBufferCache, pack_
-from october.reporting.benchmarks import Case, Measured
+from october.reporting.benchmarks import Measured
 
 SEVEN_B = {
     "hidden_size": 4096,
@@ -23,16 +25,16 @@ SEVEN_B = {
 }
 WINDOW, CHUNK = 4096, 4096  # the paper's: a chunk is a window
 LENGTHS = (4096, 32_768)
-STEPS = 32
+STEPS, REPEATS = 32, 5
 
 
-def cuda_cases(divisor: int) -> list[Case | Measured]:
+def cuda_cases(divisor: int) -> list[Measured]:
     """Return pre-fill, decoding and the memory of both, to 32k tokens."""
     if not torch.cuda.is_available():
         print("skipped: the 7B shape on a CUDA device, as there is none")
         return []
     peer, ours = seven_b(WINDOW // divisor)
-    cases: list[Case | Measured] = []
+    cases: list[Measured] = []
     for length in LENGTHS:
         cases += length_cases(peer, ours, length // divisor)
     return cases
@@ -48,7 +50,7 @@ def seven_b(window: int) -> tuple[MistralForCausalLM, Transformer]:
     return peer, pack_(decoder_from(peer))
 
 
-def length_cases(peer: MistralForCausalLM, ours: Transformer, length: int) -> list[Case | Measured]:
+def length_cases(peer: MistralForCausalLM, ours: Transformer, length: int) -> list[Measured]:
     """Return the cases of one length of prompt; the steps go on after it."""
     token_ids = torch.randint(32_000, (1, length), device="cuda")
     calls: dict[str, Callable[[int], Tensor]] = {"ours": our_text(ours, token_ids), "peer": their_text(peer, token_ids)}
@@ -56,20 +58,20 @@ def length_cases(peer: MistralForCausalLM, ours: Transformer, length: int) -> li
         f"transformers {transformers.__version__}, sdpa, dynamic cache, logits_to_keep=1, "
         f"{torch.cuda.get_device_name()}"
     )
-    cases: list[Case | Measured] = [
-        Case(
-            name=f"7B shape, bfloat16, CUDA, {length:,} tokens in and {steps} out: against transformers",
-            ours=lambda steps=steps: calls["ours"](steps),
-            peer=lambda steps=steps: calls["peer"](steps),
-            bar=None,
-            unit="ms",
-            peer_settings=settings,
-        )
-        for steps in (1, 1 + STEPS)
-    ]
+    speeds = tokens_per_second(calls, length)
     our_bytes, their_bytes = (memory(lambda call=calls[who]: call(1 + STEPS)) for who in ("ours", "peer"))
     return [
-        *cases,
+        *(
+            Measured(
+                name=f"7B shape, bfloat16, CUDA, {length:,} tokens: {what}, against transformers",
+                ours=speeds["ours"][place],
+                peer=speeds["peer"][place],
+                unit="tokens/s",
+                better="higher",
+                peer_settings=settings,
+            )
+            for place, what in enumerate(("pre-fill", f"decoding of {STEPS} after them"))
+        ),
         Measured(
             name=f"7B shape, CUDA, memory beside the weights, {length:,} tokens in and {1 + STEPS} out",
             ours=our_bytes,
@@ -78,6 +80,29 @@ def length_cases(peer: MistralForCausalLM, ours: Transformer, length: int) -> li
             peer_settings=settings,
         ),
     ]
+
+
+def tokens_per_second(calls: Mapping[str, Callable[[int], Tensor]], length: int) -> dict[str, tuple[float, float]]:
+    """Return each side's rates of pre-fill and of decoding, from medians of interleaved calls for one and more tokens.
+
+    A call's first token comes with the pre-fill; what more tokens cost beyond it is decoding.
+    """
+    rounds = [
+        {(who, steps): seconds(call, steps) for who, call in calls.items() for steps in (1, 1 + STEPS)}
+        for _ in range(1 + REPEATS)
+    ][1:]  # the first one warms up
+    rates = {}
+    for who in calls:
+        first, all_steps = (statistics.median(each[who, steps] for each in rounds) for steps in (1, 1 + STEPS))
+        rates[who] = (length / first, STEPS / (all_steps - first))
+    return rates
+
+
+def seconds(call: Callable[[int], Tensor], steps: int) -> float:
+    """Return how long a call for so many tokens takes."""
+    started = time.perf_counter()
+    call(steps)
+    return time.perf_counter() - started
 
 
 def our_text(decoder: Transformer, token_ids: Tensor) -> Callable[[int], Tensor]:

@@ -61,12 +61,13 @@ def cost(
     systems = compared(model, bench, teaching, training, num_examples)
     agents = {name: Agents(bench, agent) for name in systems}
     seconds = run.once("seconds", timed, agents, systems, at_once)
-    rows = []
+    beside, rows = run.table == "cost", []  # the other is the paper's own scale
     for name, system in systems.items():
         made = agents[name].ask(*system)
         cells = trajectory_cells(made, bench.questions, reward=bench.reward, f1=bench.f1)
         spent = {"seconds": bootstrap_cell(seconds[name], "s")}
-        rows.append(Row(name=name, cells={**spent, **{column: cells[column] for column in SHOWN}}, published=name))
+        shown = {**spent, **{column: cells[column] for column in SHOWN}}
+        rows.append(Row(name=name, cells=shown, published=name if beside else None))
     prompted, tuned = (np.array(seconds[name]) for name in (PROMPTED, TUNED))
     saved = paired_bootstrap_interval(PERCENT * prompted / prompted.mean(), PERCENT * tuned / prompted.mean())
     return Result(

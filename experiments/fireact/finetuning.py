@@ -68,8 +68,9 @@ def finetuning(
         given[TUNED] += agents.ask(tuned, INSTRUCTED)
     questions = [question for bench in benches for question in bench.questions]
     first = benches[0]
+    published = {PROMPTED, TUNED} if run.table == "finetuning" else set()  # the other is the paper's own scale
     rows = [
-        agent_row(first, name, made, None if name == ONE_SEARCH else name, questions) for name, made in given.items()
+        agent_row(first, name, made, name if name in published else None, questions) for name, made in given.items()
     ]
     return Result(
         rows=rows,

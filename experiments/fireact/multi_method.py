@@ -64,7 +64,8 @@ def multi_method(
         tuned, _ = tuned_agent(model, some, training)
         name = ", ".join(METHOD_NAMES[method] for method in mix)
         given[name], taught[name] = agents.ask(tuned, INSTRUCTED), len(some.kept)
-    rows = [agent_row(bench, name, made, name) for name, made in given.items()]
+    beside = run.table == "multi_method"  # the other is the paper's own scale
+    rows = [agent_row(bench, name, made, name if beside else None) for name, made in given.items()]
     for row in rows:
         row.cells.update({"taught": exact_cell(taught[row.name]), **method_cells(given[row.name])})
     return Result(

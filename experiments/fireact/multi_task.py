@@ -56,8 +56,8 @@ def multi_task(
     for name, bench in run.progress(benches.items(), "tasks"):
         alone, _ = tuned_agent(model, taught[name], training)
         given[EACH][name] = answered(agents, bench, alone)
-    published = {EACH: "one task", TOGETHER: "three tasks"}
-    rows = [task_row(name, by_task, published[name]) for name, by_task in given.items()]
+    published = {EACH: "one task", TOGETHER: "three tasks"} if run.table == "multi_task" else {}
+    rows = [task_row(name, by_task, published.get(name)) for name, by_task in given.items()]
     return Result(
         rows=rows,
         evidence={
@@ -83,7 +83,7 @@ def pooled(by_task: Mapping[str, np.ndarray]) -> np.ndarray:
     return np.concatenate(list(by_task.values()))
 
 
-def task_row(name: str, by_task: Mapping[str, np.ndarray], published: str) -> Row:
+def task_row(name: str, by_task: Mapping[str, np.ndarray], published: str | None) -> Row:
     """Return a row with the share of right answers for each task."""
     cells = {task: percent_cell(found) for task, found in by_task.items()}
     return Row(name=name, cells={**cells, ALL: percent_cell(pooled(by_task))}, published=published)

@@ -56,7 +56,8 @@ def prompting(
             given[name] = agents.read_one_search(asked, examples)
         else:
             given[name] = agents.ask(asked, prompted(name.lower(), examples, bench))
-    rows = [agent_row(bench, name, made, name if name != ONE_SEARCH else None) for name, made in given.items()]
+    published = {IO, COT, REACT} if run.table == "prompting" else set()  # the other is the paper's own scale
+    rows = [agent_row(bench, name, made, name if name in published else None) for name, made in given.items()]
     return Result(
         rows=rows,
         evidence={

@@ -70,7 +70,8 @@ def robustness(
             kind: agents.ask(*system, noise=noise)
             for kind, noise in run.progress([(NORMAL, None), *noises.items()], name)
         }
-    rows = [system_row(bench, name, made) for name, made in given.items()]
+    beside = run.table == "robustness"  # the other is the paper's own scale
+    rows = [system_row(bench, name, made, name if beside else None) for name, made in given.items()]
     return Result(
         rows=rows,
         evidence=evidence(bench, given),
@@ -88,12 +89,12 @@ def every_one(given: Mapping[str, Mapping[str, Sequence[Trajectory]]]) -> dict[s
     return {f"{name}, {kind}": made for name, by_kind in given.items() for kind, made in by_kind.items()}
 
 
-def system_row(bench: Bench, name: str, made: Mapping[str, Sequence[Trajectory]]) -> Row:
+def system_row(bench: Bench, name: str, made: Mapping[str, Sequence[Trajectory]], published: str | None) -> Row:
     """Return a system's exact match without noise and with it, what noise takes, and how often it searched."""
     cells = {kind: percent_cell(scores(bench, some)) for kind, some in made.items()}
     cells |= {f"lost to {kind}": over(bench, made[NORMAL], made[kind]) for kind in KINDS}
     cells |= {f"searches, {kind}": bootstrap_cell([each.num_searches for each in some]) for kind, some in made.items()}
-    return Row(name=name, cells=cells, published=name)
+    return Row(name=name, cells=cells, published=published)
 
 
 def evidence(bench: Bench, given: Mapping[str, Mapping[str, Sequence[Trajectory]]]) -> dict[str, Cell]:

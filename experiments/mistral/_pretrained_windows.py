@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -49,7 +49,7 @@ class Reader:
 
     def quantized_losses(self, kind: Quantized) -> list[float]:
         """Return each document's mean loss with weights of few bits."""
-        return self._means(quantize_(decoder_from(self._model("bfloat16")), kind))
+        return self._means(quantize_(decoder_from(self._loaded("bfloat16")[0]), kind))
 
     def buffered_losses(self, chunk_size: int, num_documents: int) -> tuple[list[float], float]:
         """Read some documents in float32 through the rolling buffer, chunk by chunk, and in one pass.
@@ -76,7 +76,7 @@ class Reader:
         Raises:
             OctoberError: Fewer documents are long enough.
         """
-        tokenizer = self.model.load()[1]
+        tokenizer = self._loaded("bfloat16")[1]
         encoded = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in wikipedia_documents()[1])
         documents = [ids[: self.context] for ids in encoded if len(ids) >= self.context]
         if len(documents) < self.num_documents:
@@ -92,7 +92,7 @@ class Reader:
         Raises:
             OctoberError: The model has none.
         """
-        start_id = self.model.load()[1].bos_token_id
+        start_id = self._loaded("bfloat16")[1].bos_token_id
         if start_id is None:
             raise OctoberError(f"model {self.model.name}: its tokenizer has no start token")
         return int(start_id)
@@ -105,12 +105,12 @@ class Reader:
 
     def _decoder(self, dtype: DType) -> Transformer:
         if dtype not in self._decoders:
-            self._decoders[dtype] = decoder_from(self._model(dtype))
+            self._decoders[dtype] = decoder_from(self._loaded(dtype)[0])
         return self._decoders[dtype]
 
-    def _model(self, dtype: DType) -> torch.nn.Module:
-        model: torch.nn.Module = replace(self.model, dtype=dtype).load()[0]
-        return model
+    def _loaded(self, dtype: DType) -> tuple[Any, Any]:
+        """Return model and tokenizer; each dtype that is asked for stays in memory."""
+        return replace(self.model, dtype=dtype).load()
 
 
 def with_windows(decoder: Transformer, windows: Windows) -> Transformer:

@@ -12,9 +12,8 @@ import numpy as np
 from pydantic import PositiveInt
 
 from october.errors import OctoberError
-from october.evaluation import benchmark_values, exact_cell
+from october.evaluation import benchmark_values, check_importable, exact_cell, percent_cell
 from october.experiments.mistral._harness_tasks import CHOICES, OFFLINE, TABLE_2, benchmark_named, chance
-from october.experiments.mistral._quality_cells import share_cell
 from october.files import content_hash
 from october.language_models import ModelHandle, ServedHandle, TransformersLM
 from october.reporting import Cell, Result, Row
@@ -52,9 +51,9 @@ def benchmarks(
         for name in run.progress(benchmarks, "benchmarks")
     }
     evidence = {f"columns of Table 2 in which {OURS} is above {THEIRS}": exact_cell(columns_above())}
-    for name in set(right) & set(CHOICES):
-        evidence[f"accuracy over a guess: {name}"] = share_cell(right[name], less=chance(name))
-    rows = [Row(name=model.name, cells=percents(right), published=PUBLISHED.get(model.name))]
+    beside = PUBLISHED if run.table == "benchmarks" else {}  # the other is the paper's own scale
+    cells = {name: percent_cell(cases) for name, cases in right.items()}
+    rows = [Row(name=model.name, cells=cells, published=beside.get(model.name))]
     if set(benchmarks) & set(OFFLINE):
         guesses = {name: Cell(value=PERCENT * chance(name), unit="%") for name in benchmarks if name in OFFLINE}
         rows.append(Row(name="a guess", cells=guesses))
@@ -77,7 +76,8 @@ def check(names: list[str], data_folders: Mapping[str, str], *, allow_code: bool
     """Refuse what cannot be measured before a model is loaded.
 
     Raises:
-        OctoberError: No benchmark, an unknown one, one that runs programs without leave, or a folder that is not there.
+        OctoberError: No benchmark, an unknown one, one that runs programs without leave, a folder that is not there,
+            or something that the engine needs for a benchmark is not installed.
     """
     known = (*OFFLINE, *TABLE_2)
     if not names:
@@ -90,6 +90,9 @@ def check(names: list[str], data_folders: Mapping[str, str], *, allow_code: bool
     for name, folder in data_folders.items():
         if not Path(folder).is_dir():
             raise OctoberError(f"data_folders.{name}={folder}: no such folder")
+    for name in names:
+        if name in TABLE_2:
+            check_importable(TABLE_2[name])
 
 
 def values(
@@ -97,7 +100,7 @@ def values(
 ) -> list[float]:
     """Return whether each question of a benchmark is answered rightly (1 or 0)."""
     benchmark, written = benchmark_named(name, folder / "data")
-    lm = model.language_model() if isinstance(model, ModelHandle | ServedHandle) else model
+    lm = model.language_model() if hasattr(model, "language_model") else model  # else one of the engine's own
     place = data_folder or written
     return benchmark_values(lm, benchmark, num_questions=num_questions, data_folder=place, allow_code=allow_code)
 
@@ -115,16 +118,6 @@ def disagreements(model: ModelHandle | ServedHandle, name: str, ours: list[float
 
     theirs = values(HFLM(pretrained=lm.model, tokenizer=lm.tokenizer), name, len(ours), None, False, folder)
     return int(np.sum(np.array(ours) != np.array(theirs)))
-
-
-def percents(right: Mapping[str, list[float]]) -> dict[str, Cell]:
-    """Return accuracies in percent with their intervals."""
-    cells = {}
-    for name, cases in right.items():
-        cell = share_cell(cases)
-        interval = None if cell.interval is None else (PERCENT * cell.interval[0], PERCENT * cell.interval[1])
-        cells[name] = Cell(value=PERCENT * float(np.mean(cases)), n=len(cases), interval=interval, unit="%")
-    return cells
 
 
 def columns_above() -> int:

@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pydantic import PositiveInt
@@ -29,7 +28,8 @@ from october.attention.mistral import (
 )
 from october.attention.mistral.guardrails import Judging, PromptFormat
 from october.errors import OctoberError
-from october.experiments.mistral._quality_cells import gain_cell, share_cell
+from october.evaluation import percent_cell
+from october.experiments.mistral._quality_cells import gain_cell
 from october.files import content_hash
 from october.language_models import ModelHandle, ServedHandle
 from october.reporting import Cell, Result, Row, new_figure, save_figure
@@ -200,11 +200,6 @@ def declining_row(name: str, declined: Sequence[bool], unsafe: np.ndarray, besid
     found = np.array(declined, dtype=float)
     cells = {"unsafe declined": percent_cell(found[unsafe]), "acceptable declined": percent_cell(found[~unsafe])}
     return Row(name=f"answers, {name}", cells=cells, published=beside.get(name))
-
-
-def percent_cell(cases: Any) -> Cell:
-    """Return a share in percent."""
-    return share_cell(PERCENT * np.asarray(cases, dtype=float)).model_copy(update={"unit": "%"})
 
 
 def judging_evidence(verdicts: Mapping[str, Sequence[str | None]], labelled: Sequence[LabelledText]) -> dict[str, Cell]:

@@ -109,8 +109,9 @@ def judged(
 
 
 def _judged(model: MistralModel, conversations: Sequence[Conversation], max_answer_tokens: int) -> Judged:
-    end = model.tokenizer.eos_token
-    prompts = [chat_prompt(Conversation(each.messages[:-1], each.source), end=end) for each in conversations]
+    end, special_tokens = model.tokenizer.eos_token, model.tokenizer.all_special_tokens
+    asked = [Conversation(each.messages[:-1], each.source) for each in conversations]
+    prompts = [chat_prompt(conversation, end=end, special_tokens=special_tokens) for conversation in asked]
     answers = [each.messages[-1].content for each in conversations]
     scores = model.score(prompts, [f" {answer}{end}" for answer in answers])
     completions = model.generate(prompts, max_new_tokens=max_answer_tokens)

@@ -159,7 +159,6 @@ def pretrained_evidence(
         for kind in ("int8", "int4")
         if f"{kind} weights" in losses
     }
-    evidence["loss of own windows over none"] = difference_cell(losses[OWN], losses[NONE], "nats")
     smaller = [name for name in losses if name.endswith("in sliding layers")]
     if smaller:
         worst = max(smaller, key=lambda name: sum(losses[name]))

@@ -40,6 +40,9 @@ class RowCache(Cache, Protocol):
     def crop(self, row: int, length: int) -> int:
         """Forget a row's tokens from a length on; return how many remain, fewer where the cache can't go back there."""
 
+    def row_places(self, length: int) -> int:
+        """Return how many places a row of so many tokens takes, as a mean over layers."""
+
     def memory_bytes(self) -> int:
         """Return the bytes of all keys and values, free places included."""
 
@@ -184,6 +187,10 @@ class DenseCache:
             buffer[row, :, remaining : self.lengths[row]] = 0
         self.lengths[row] = remaining
         return remaining
+
+    def row_places(self, length: int) -> int:
+        """Return how many places a row of so many tokens takes: all of them."""
+        return length
 
     def memory_bytes(self) -> int:
         """Return the bytes of all keys and values, free places included."""

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from ..errors import OctoberError
+from ..errors import OctoberError, reason_of
 from .causal_attention import Attention, full_attention
 from .decoder_config import DecoderConfig
 from .hugging_face_config import check_model_type, config_from_hugging_face
@@ -191,7 +191,7 @@ def _read_config(folder: Path) -> Any:
     except StrictDataclassError as error:  # its first line names the field only
         raise OctoberError(f"{folder}/config.json: {' '.join(str(error).split())}") from error
     except (KeyError, TypeError, ValueError, OSError, ZeroDivisionError) as error:
-        raise OctoberError(f"{folder}/config.json: cannot be read ({_first_line(error)})") from error
+        raise OctoberError(f"{folder}/config.json: cannot be read ({reason_of(error)})") from error
 
 
 def _tensors(folder: Path) -> Iterator[tuple[str, Float[torch.Tensor, "..."]]]:
@@ -202,7 +202,7 @@ def _tensors(folder: Path) -> Iterator[tuple[str, Float[torch.Tensor, "..."]]]:
                 for name in stored.keys():  # noqa: SIM118 (a handle, not a dict)
                     yield name, stored.get_tensor(name)
         except (SafetensorError, OSError) as error:
-            raise OctoberError(f"{file}: cannot be read ({_first_line(error)})") from error
+            raise OctoberError(f"{file}: cannot be read ({reason_of(error)})") from error
 
 
 def _weight_files(folder: Path) -> Iterable[Path]:
@@ -212,13 +212,9 @@ def _weight_files(folder: Path) -> Iterable[Path]:
         try:
             names = json.loads((folder / _INDEX).read_text())["weight_map"].values()
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise OctoberError(f"{folder / _INDEX}: not an index of safetensors ({_first_line(error)})") from error
+            raise OctoberError(f"{folder / _INDEX}: not an index of safetensors ({reason_of(error)})") from error
         files = [folder / name for name in sorted(set(names))]
     for file in files:
         if not file.is_file():
             raise OctoberError(f"{folder}: the folder holds no {file.name}; only safetensors are loaded")
     return files
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

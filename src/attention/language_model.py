@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from ..errors import OctoberError
 from ..language_models import Completion, LanguageModel, ModelHandle, Score, Session
@@ -35,7 +35,8 @@ class DecoderLM(LanguageModel):
         tokenizer: Its tokenizer, a fast one of transformers.
         end_ids: Tokens that end a text; the tokenizer's end token if not given.
         max_batch_tokens: Tokens, padding included, that pass through the network at once; eight times as many may
-            lie in the caches of a call, and as many in those of the sessions. A single longer prompt passes alone.
+            lie in the caches of a call (of a rolling one at most W of each row), and as many in those of the
+            sessions. A single longer prompt passes alone.
         make_cache: The kind of cache.
         prefill_chunk: Tokens of a text that pass through the network at once; None lets it pass whole.
 
@@ -61,6 +62,7 @@ class DecoderLM(LanguageModel):
         self._end_ids = [tokenizer.eos_token_id] if end_ids is None else list(end_ids)
         self._prompts = PromptTokenizer(tokenizer)
         self._make_cache = make_cache
+        self._row_places = self._new_cache(1, 1).row_places
         self._sessions = SessionRows(self._new_cache, CACHED_PER_FED * max_batch_tokens)
         self._prefixes = SessionPrefixes(lambda text: self._prompts.encode([text])[0], self._encoded)
 
@@ -84,8 +86,9 @@ class DecoderLM(LanguageModel):
         prefix = self._encoded(prefix_ids) if prefix_ids else None
         fed = [len(ids) - len(prefix_ids) for ids in encoded]
         longest = max(map(len, encoded), default=0) + max_new_tokens
+        places = self._row_places(longest)
         with progress_bar(len(prompts), "generating") as bar:
-            for batch in length_sorted_batches(fed, self.max_batch_tokens, lambda _: longest):
+            for batch in length_sorted_batches(fed, self.max_batch_tokens, lambda _: places):
                 cache = self._cache_after(prefix, len(batch), longest)
                 new = [encoded[index][len(prefix_ids) :] for index in batch]
                 self._write([requests[index] for index in batch], new, cache, cache.swap_rows, rules, bar)
@@ -103,7 +106,9 @@ class DecoderLM(LanguageModel):
         fed = [len(ids) - 1 - len(prefix_ids) for ids in encoded]  # the last token predicts nothing that is asked for
         values: dict[int, list[tuple[float, bool]]] = {}
         with progress_bar(len(encoded), "scoring") as bar:
-            for batch in length_sorted_batches(fed, self.max_batch_tokens, lambda own: len(prefix_ids) + own):
+            for batch in length_sorted_batches(
+                fed, self.max_batch_tokens, lambda own: self._row_places(len(prefix_ids) + own)
+            ):
                 asked = self._score_batch([encoded[i] for i in batch], [starts[i] for i in batch], prefix)
                 values.update(zip(batch, asked, strict=True))
                 bar.update(len(batch))
@@ -140,10 +145,11 @@ class DecoderLM(LanguageModel):
         requests = self._requests(prompts, max_new_tokens, seed)
         rules = GenerationRules(self.tokenizer, self._end_ids, stop, max_new_tokens, temperature, top_p)
         longest = max((len(request.prompt_ids) for request in requests), default=0) + max_new_tokens
+        places = self._row_places(longest)
         pairs = list(zip(sessions, requests, strict=True))
         fed = [len(request.prompt_ids) - self._num_shared(session, request.prompt_ids) for session, request in pairs]
         with progress_bar(len(prompts), "generating") as bar:
-            for batch in length_sorted_batches(fed, self.max_batch_tokens, lambda _: longest):
+            for batch in length_sorted_batches(fed, self.max_batch_tokens, lambda _: places):
                 self._step_batch([pairs[index] for index in batch], longest, rules, bar)
         completions = [rules.completion(request) for request in requests]
         for session, prompt, completion in zip(sessions, prompts, completions, strict=True):
@@ -207,18 +213,37 @@ class DecoderLM(LanguageModel):
         """Return each row's log-probabilities of its tokens from `starts[row]` on, and which are the likeliest."""
         skipped = prefix.lengths[0] if prefix is not None else 0
         token_ids = padded([ids[skipped:-1] for ids in encoded], self.transformer.embedding.weight.device)
-        if prefix is None:
-            hidden = self.transformer(token_ids)
-        else:
-            cache = self._cache_after(prefix, len(encoded), skipped + token_ids.shape[1])
-            hidden = self.transformer(token_ids, cache=cache)
         places = [(row, place) for row, ids in enumerate(encoded) for place in range(starts[row], len(ids))]
-        rows, columns = torch.tensor(places, device=hidden.device).T
-        targets = torch.tensor([encoded[row][place] for row, place in places], device=hidden.device)
-        asked = hidden[rows, columns - 1 - skipped]
+        rows, columns = torch.tensor(places, device=token_ids.device).T
+        targets = torch.tensor([encoded[row][place] for row, place in places], device=token_ids.device)
+        asked = self._states(token_ids, rows, columns - 1 - skipped, prefix)
         vocab_size = self.transformer.config.vocab_size
         found = token_scores_in_pieces(self.transformer.logits, vocab_size, asked, targets)
         return found.rows([len(ids) - start for ids, start in zip(encoded, starts, strict=True)])
+
+    def _states(
+        self,
+        token_ids: Int[torch.Tensor, "rows longest"],
+        rows: Int[torch.Tensor, " asked"],
+        columns: Int[torch.Tensor, " asked"],
+        prefix: RowCache | None,
+    ) -> Float[torch.Tensor, "asked hidden_size"]:
+        """Feed rows of tokens that follow a prefix, `prefill_chunk` columns at once; return some places' states."""
+        num_rows, longest = token_ids.shape
+        step = min(self.prefill_chunk or longest, longest)
+        skipped = prefix.lengths[0] if prefix is not None else 0
+        alone = prefix is None and step == longest  # nothing comes before or after: no cache is needed
+        cache = None if alone else self._cache_after(prefix, num_rows, skipped + longest)
+        states: torch.Tensor | None = None
+        for first in range(0, longest, step):
+            hidden = self.transformer(token_ids[:, first : first + step], cache=cache)
+            if states is None:
+                states = hidden.new_empty(len(rows), hidden.shape[2])
+            here = (first <= columns) & (columns < first + step)
+            states[here] = hidden[rows[here], columns[here] - first]
+            del hidden  # else it would be there beside the next piece's
+        assert states is not None
+        return states
 
     def _score(self, token_ids: list[int], found: list[tuple[float, bool]]) -> Score:
         tokens = tuple(self.tokenizer.convert_ids_to_tokens(token_ids))

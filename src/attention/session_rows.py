@@ -15,7 +15,7 @@ class SessionRows:
 
     Args:
         make_cache: From rows and tokens per row to an empty cache.
-        max_cached_tokens: Bound on rows times tokens of the longest.
+        max_cached_tokens: Bound on rows times the places that the longest takes.
     """
 
     def __init__(self, make_cache: Callable[[int, int], RowCache], max_cached_tokens: int) -> None:
@@ -48,7 +48,7 @@ class SessionRows:
         lent = sum(1 for owner in self._owners if owner is not None and owner() is not None)
         num_rows = lent + sum(self._row(session) is None for session in sessions)
         longest = max([capacity, *(len(ids) for ids in self._token_ids)])
-        if self._cache is None or num_rows * longest > self._max_cached_tokens:
+        if self._cache is None or num_rows * self._cache.row_places(longest) > self._max_cached_tokens:
             self._keep_only(sessions, capacity)
         for place, session in enumerate(sessions):
             row = self._row(session)

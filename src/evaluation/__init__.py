@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         word_perplexity,
     )
     from .cells import bootstrap_cell, exact_cell, interval_cell, mean_cell, percent_cell, points_cell
-    from .harness import Benchmark, benchmark_values, harness_model
+    from .harness import Benchmark, benchmark_values, check_importable, harness_model
     from .intervals import Interval, bootstrap_interval, paired_bootstrap_interval, paired_t_interval, t_interval
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "benchmark_values",
     "bootstrap_cell",
     "bootstrap_interval",
+    "check_importable",
     "contains_answer",
     "count_words",
     "exact_cell",
@@ -52,7 +53,7 @@ _HOMES = {
     **dict.fromkeys(
         ("bootstrap_cell", "exact_cell", "interval_cell", "mean_cell", "percent_cell", "points_cell"), "cells"
     ),
-    **dict.fromkeys(("Benchmark", "benchmark_values", "harness_model"), "harness"),
+    **dict.fromkeys(("Benchmark", "benchmark_values", "check_importable", "harness_model"), "harness"),
     **dict.fromkeys(("Interval", "bootstrap_interval", "paired_bootstrap_interval"), "intervals"),
     **dict.fromkeys(("paired_t_interval", "t_interval"), "intervals"),
 }

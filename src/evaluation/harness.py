@@ -4,23 +4,22 @@ The engine asks for log-likelihoods of choices or for text up to a stop string, 
 comes back is one number for each question, so that intervals and paired comparisons are the house's own.
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from ..errors import OctoberError
+from ..errors import OctoberError, reason_of
 from ..language_models import LanguageModel
 
 if TYPE_CHECKING:
     from lm_eval.api.model import LM
 
 TaskConfig = Mapping[str, Any]
+_ALLOW_CODE = "HF_ALLOW_CODE_EVAL"
 
 
 @dataclass(frozen=True)
@@ -86,15 +85,28 @@ def benchmark_values(
         "fewshot_random_seed": seed,
         "confirm_run_unsafe_code": allow_code,
     }
-    with _task(benchmark, data_folder) as task:
-        try:
-            found = engine.simple_evaluate(tasks=[task], task_manager=_tasks_known(benchmark), **settings)
-        except OctoberError:
-            raise
-        except Exception as error:  # loaders of data sets and tasks raise whatever they like
-            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            raise OctoberError(f"benchmark {benchmark.name}: the engine cannot run it ({reason})") from error
+    changes = _changes(benchmark, data_folder)
+    with _running(benchmark):
+        tasks = _tasks(benchmark, changes)
+        found = engine.simple_evaluate(tasks=tasks, task_manager=_tasks_known(benchmark), **settings)
     return _values(benchmark, found["samples"])
+
+
+def check_importable(benchmark: Benchmark) -> None:
+    """Refuse a named benchmark for which something is not installed, before any data or model is loaded.
+
+    To import a benchmark that runs programs is to run one of the engine's own; the user must have allowed that.
+
+    Raises:
+        OctoberError: The engine is not installed, knows no such task, or cannot import what the task needs.
+    """
+    _engine()
+    from lm_eval.tasks._yaml_loader import load_yaml
+
+    with _running(benchmark):
+        index = _tasks_known(benchmark).task_index
+        for path in _files(index[benchmark.name], index):
+            load_yaml(path, resolve_func=True)
 
 
 def harness_model(model: LanguageModel) -> "LM":
@@ -129,23 +141,67 @@ def _task_manager(*, include_defaults: bool) -> Any:
     return TaskManager(include_defaults=include_defaults)
 
 
-@contextmanager
-def _task(benchmark: Benchmark, data_folder: str | Path | None) -> Iterator[str | dict[str, Any]]:
-    """Yield what the engine loads; a named task with changes is a file that says them."""
-    changes = dict(benchmark.changes)
-    if data_folder is not None:
-        if not Path(data_folder).is_dir():
-            raise OctoberError(f"data_folder={data_folder}: no such folder")
-        changes["dataset_path"] = str(Path(data_folder).resolve())
+def _changes(benchmark: Benchmark, data_folder: str | Path | None) -> dict[str, Any]:
+    """Return the settings in place of the task's own."""
+    if data_folder is None:
+        return dict(benchmark.changes)
+    if not Path(data_folder).is_dir():
+        raise OctoberError(f"data_folder={data_folder}: no such folder")
+    return {**benchmark.changes, "dataset_path": str(Path(data_folder).resolve())}
+
+
+def _tasks(benchmark: Benchmark, changes: TaskConfig) -> list[Any]:
+    """Return what the engine runs: a name, a configuration, or the tasks of that name built with the changes.
+
+    The engine has no public way to change the settings of a named task: a file that does is refused, and one that
+    includes a group gives all its tasks one name.
+    """
     if not isinstance(benchmark.task, str):
-        yield {**benchmark.task, **changes}
-    elif not changes:
-        yield benchmark.task
-    else:
-        with TemporaryDirectory() as scratch:
-            path = Path(scratch) / "group.yaml"
-            path.write_text(yaml.safe_dump({"group": "october", "task": [{"task": benchmark.task, **changes}]}))
-            yield str(path)
+        return [{**benchmark.task, **changes}]
+    manager = _tasks_known(benchmark)
+    if not changes or benchmark.task not in manager.task_index:
+        return [benchmark.task]
+    built = manager._factory.build(
+        manager.task_index[benchmark.task], overrides=dict(changes), registry=manager.task_index
+    )
+    return built if isinstance(built, list) else [built]
+
+
+def _files(entry: Any, index: Mapping[str, Any]) -> Iterator[Path]:
+    """Yield the files of a task of the engine's, or of all tasks of a group or a tag."""
+    members = (entry.cfg or {}).get("task") if entry.kind.name == "GROUP" else sorted(entry.tags)
+    if entry.kind.name not in ("GROUP", "TAG"):
+        yield entry.yaml_path
+        return
+    for member in members or ():
+        name = member if isinstance(member, str) else member.get("task", member.get("group"))
+        yield from _files(index[name], index)
+
+
+@contextmanager
+def _running(benchmark: Benchmark) -> Iterator[None]:
+    """Let the engine run; say in one line what it cannot do."""
+    try:
+        with _code_allowed() if benchmark.runs_code else nullcontext():
+            yield
+    except OctoberError:
+        raise
+    except Exception as error:  # loaders of data sets and tasks raise whatever they like
+        raise OctoberError(f"benchmark {benchmark.name}: the engine cannot run it ({reason_of(error)})") from error
+
+
+@contextmanager
+def _code_allowed() -> Iterator[None]:
+    """Tell the engine's metric of programs that it may run them; without this it refuses when it is imported."""
+    before = os.environ.get(_ALLOW_CODE)
+    os.environ[_ALLOW_CODE] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_ALLOW_CODE]
+        else:
+            os.environ[_ALLOW_CODE] = before
 
 
 def _values(benchmark: Benchmark, samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[float]:

@@ -1,18 +1,21 @@
 """The engine measures our models as it measures its own."""
 
 import json
+import os
 import subprocess
 import sys
 
 import pytest
 import torch
+from lm_eval.api.group import Group
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
+from oracle_model import OracleModel
 from tiny_tokenizers import byte_level, sentencepiece_like
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from october.errors import OctoberError
-from october.evaluation import Benchmark, benchmark_values, harness_model
+from october.evaluation import Benchmark, benchmark_values, check_importable, harness, harness_model
 from october.language_models import LanguageModel, TransformersLM
 from october.language_models.base import Completion, Score
 
@@ -169,3 +172,84 @@ def test_without_the_engine_the_extra_is_named():
     script = "import sys; sys.modules['lm_eval'] = None; from october.evaluation import harness_model; harness_model(1)"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert "pip install 'october[eval]'" in result.stderr.splitlines()[-1]
+
+
+@pytest.fixture
+def named(tmp_path):
+    """Makes a folder with questions of a data set that the engine knows by name."""
+
+    def written(split, *rows):
+        (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return tmp_path
+
+    return written
+
+
+def test_a_named_task_reads_a_local_folder(named):
+    endings = ["swims.", "flies away.", "sings.", "sleeps."]
+    row = {"activity_label": "Sea", "ctx_a": "A fish", "ctx_b": "it", "endings": endings, "label": "1"}
+    named("train", row)
+    folder = named("validation", row, {**row, "label": "3"})
+    model = OracleModel(likes=lambda _, continuation: -1.0 if "flies" in continuation else -9.0)
+    assert benchmark_values(model, Benchmark("hellaswag", "acc_norm", 0), data_folder=folder) == [1.0, 0.0]
+
+
+def test_changes_reach_a_named_task_and_answers_are_repeated(named):
+    folder = named("test", {"question": "What is 2 + 2?", "answer": "So #### 4"})
+    numbers = iter([4, 5, 4, 5, 4, 5, 4, 4])
+    model = OracleModel(lambda prompt: f" The answer is {next(numbers)}.")
+    changes = {"repeats": 8, "dataset_name": None}
+    benchmark = Benchmark("gsm8k_cot_self_consistency", "exact_match", 8, filter="maj@8", changes=changes)
+    assert benchmark_values(model, benchmark, data_folder=folder) == [1.0]
+    assert len(model.asked) == 8  # the engine's own number is 64
+    assert len(set(model.asked)) == 1
+
+
+def test_changes_reach_every_task_of_a_group_under_its_own_name(monkeypatch):
+    """Without data: the engine's task is replaced by what it is made from."""
+    from lm_eval.tasks import _factory
+
+    made = []
+
+    class Made:
+        def __init__(self, config):
+            self.task_name = config["task"]
+            made.append(config)
+
+    monkeypatch.setattr(_factory, "ConfigurableTask", Made)
+    monkeypatch.setattr(Group, "add", lambda *_: None)
+    harness._tasks(Benchmark("mmlu", "acc", 5), {"dataset_path": "here"})
+    assert len({config["task"] for config in made}) == 57
+    assert {config["dataset_path"] for config in made} == {"here"}
+
+
+class CodeEval:
+    """The engine's metric of programs: it wants to be allowed whenever it computes."""
+
+    def compute(self, references, predictions, k):
+        assert os.environ.get("HF_ALLOW_CODE_EVAL") == "1"
+        return {"pass@1": float("return 3" in predictions[0][0])}, {}
+
+
+def test_programs_are_run_where_they_are_allowed(named, monkeypatch):
+    monkeypatch.delenv("HF_ALLOW_CODE_EVAL", raising=False)
+    monkeypatch.setattr("evaluate.load", lambda name: CodeEval())
+    monkeypatch.delitem(sys.modules, "lm_eval.tasks.humaneval.utils", raising=False)
+    row = {"prompt": "def f():\n", "test": "def check(f):\n    assert f() == 3", "entry_point": "f", "task_id": "0"}
+    folder = named("test", row)
+    benchmark = Benchmark("humaneval", "pass@1", 0, runs_code=True)
+    check_importable(benchmark)
+    for body, value in (("    return 3", 1.0), ("    return 4", 0.0)):
+        model = OracleModel(lambda _, body=body: body)
+        assert benchmark_values(model, benchmark, data_folder=folder, allow_code=True) == [value]
+    assert "HF_ALLOW_CODE_EVAL" not in os.environ
+
+
+def test_what_is_not_installed_is_named_before_anything_is_loaded(monkeypatch):
+    monkeypatch.setitem(sys.modules, "math_verify", None)
+    monkeypatch.delitem(sys.modules, "lm_eval.tasks.minerva_math.utils", raising=False)
+    with pytest.raises(OctoberError, match=r"benchmark minerva_math: the engine cannot run it .*math_verify"):
+        check_importable(Benchmark("minerva_math", "exact_match", 4))
+    check_importable(Benchmark("hendrycks_math", "exact_match", 4))
+    with pytest.raises(OctoberError, match="benchmark no_such_task: the engine cannot run it"):
+        check_importable(Benchmark("no_such_task", "acc"))

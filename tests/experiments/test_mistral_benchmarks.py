@@ -1,9 +1,15 @@
 """Table 2's benchmarks are the engine's, and ours are what they say."""
 
+import json
+import re
+from dataclasses import replace
+
 import pytest
+from oracle_model import OracleHandle, OracleModel
 
 from october.data import load_countries
 from october.errors import OctoberError
+from october.evaluation import benchmark_values
 from october.experiments.mistral._harness_tasks import (
     CHOICES,
     FEWEST_PEOPLE,
@@ -13,10 +19,14 @@ from october.experiments.mistral._harness_tasks import (
     benchmark_named,
     questions,
 )
-from october.experiments.mistral.benchmarks import check, columns_above, values
+from october.experiments.mistral.benchmarks import benchmarks, check, columns_above, values
+from october.finish import finish
 from october.language_models import LanguageModel
 from october.language_models.base import Completion
+from october.reporting import Record
 from october.reporting.published import published_of
+from october.run import Run
+from october.tracking import LocalTracker
 
 
 def test_every_column_of_table_2_is_a_task_of_the_engine():
@@ -79,3 +89,48 @@ def test_an_unknown_benchmark_and_the_published_columns(tmp_path):
     with pytest.raises(OctoberError, match="benchmarks=GLUE: must be one of"):
         benchmark_named("GLUE", tmp_path)
     assert columns_above() == 11  # the paper's own table: all but NQ
+
+
+@pytest.mark.parametrize("table", ["benchmarks", "benchmarks_paper"])
+def test_both_tables_end_in_a_record(tmp_path, table):
+    """The published row stands beside one of them only: the other is the paper's own scale."""
+    handle = OracleHandle(OracleModel(likes=lambda _, continuation: -float(len(continuation))))
+    handle.name = "mistral_7b"
+    settings = {"benchmarks": ["capital"], "num_questions": 3, "num_checked": None, "data_folders": {}}
+    with Run(tmp_path, f"mistral/{table}", {"size": "tiny", "seeds": [0]}, LocalTracker()) as run:
+        finish(run, benchmarks(handle, **settings, allow_code=False, run=run))
+    row = Record.load(tmp_path / "record.json").rows[0]
+    assert row.published == ("Mistral 7B" if table == "benchmarks" else None)
+    assert row.cells["capital"].n == 3
+
+
+def test_mathematics_is_judged_by_the_last_boxed_expression(tmp_path):
+    """Of a group of the engine's: the seven subjects are read, examples are worked, and only the answer must agree."""
+    for split in ("train", "test"):
+        rows = [{"problem": f"{split} {n}", "solution": rf"So $\boxed{{\frac{{{n}}}{{7}}}}$."} for n in range(1, 6)]
+        (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    written = {1: r"First \boxed{2}, then $\boxed{\frac{1}{7}}$.", 2: r"$\frac{2}{7}$", 3: r"\boxed{\dfrac37}"}
+    model = OracleModel(lambda prompt: written.get(int(re.findall(r"test (\d)", prompt)[-1]), "none"))
+    settings = {"data_folder": tmp_path, "num_questions": 3}
+    changes = {**TABLE_2["MATH"].changes, "dataset_name": None}
+    right = benchmark_values(model, replace(TABLE_2["MATH"], changes=changes), **settings)
+    assert right == [1.0, 0.0, 1.0] * 7
+    assert all(prompt.count("Solution: So $\\boxed{") == 4 for prompt in model.asked)
+
+
+@pytest.mark.usefixtures("benchmarks")
+def test_rates_on_a_device_are_of_pre_fill_and_of_what_comes_after(monkeypatch):
+    """Two seconds for 4,000 tokens, then .5 s each; the peer takes twice as long."""
+    from mistral_cases import cuda
+
+    clock = [0.0]
+    monkeypatch.setattr(cuda.time, "perf_counter", lambda: clock[0])
+
+    def taking(factor):
+        def call(steps):
+            clock[0] += factor * (2 + 0.5 * (steps - 1))
+
+        return call
+
+    rates = cuda.tokens_per_second({"ours": taking(1), "peer": taking(2)}, 4000)
+    assert rates == {"ours": (2000, 2), "peer": (1000, 1)}

@@ -18,6 +18,7 @@ from ...language_models.answer_training import NOT_LEARNED, TrainingExample
 
 Role = Literal["system", "user", "assistant"]
 INSTRUCTION_BEGINS, INSTRUCTION_ENDS = "[INST]", "[/INST]"
+SPECIAL_TOKENS = ("<s>", "<unk>")  # of Mistral 7B's tokenizer, the end token aside
 
 
 @dataclass(frozen=True)
@@ -73,19 +74,22 @@ def conversation_from(messages: Any, source: str = "conversation") -> Conversati
     return Conversation(tuple(Message(message["role"], message["content"]) for message in messages), source)
 
 
-def chat_prompt(conversation: Conversation, *, end: str = "</s>") -> str:
+def chat_prompt(
+    conversation: Conversation, *, end: str = "</s>", special_tokens: Sequence[str] = SPECIAL_TOKENS
+) -> str:
     """Return the text that an instruct model continues with its answer; the model's tokenizer adds the start token.
 
     Args:
         conversation: Its last message is a user's.
         end: The text of the model's end token.
+        special_tokens: The texts of its other special tokens; `tokenizer.all_special_tokens` of another tokenizer.
 
     Raises:
         OctoberError: The last message is not a user's, or one holds what only the template may write.
     """
     if conversation.messages[-1].role != "user":
         raise OctoberError(f"{conversation.source}: the last message must be a user's, to be answered")
-    return _rendered(conversation, end, [end])[0]
+    return _rendered(conversation, end, [end, *special_tokens])[0]
 
 
 def training_example(tokenizer: Any, conversation: Conversation) -> TrainingExample:

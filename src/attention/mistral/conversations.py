@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ...errors import OctoberError
+from ...errors import OctoberError, reason_of
 from .chat import Conversation, conversation_from
 from .json_lines import json_lines
 
@@ -23,7 +23,8 @@ def load_conversations(path: str | Path, *, split: str = "train", revision: str 
     Raises:
         OctoberError: It cannot be found or read, has no rows, or a row is no conversation; the line or row is named.
     """
-    rows = json_lines(path) if Path(path).is_file() else _dataset_rows(str(path), split, revision)
+    place = Path(path).expanduser()
+    rows = json_lines(place) if place.is_file() else _dataset_rows(str(path), split, revision)
     conversations = [_conversation(where, row) for where, row in rows]
     if not conversations:
         raise OctoberError(f"{path}: there is no conversation in it")
@@ -44,7 +45,8 @@ def _dataset_rows(path: str, split: str, revision: str | None) -> Iterator[tuple
     try:
         rows = datasets.load_dataset(str(Path(path).expanduser()), split=split, revision=revision)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise OctoberError(f"{path}: not a file here, and not a data set that can be loaded ({reason})") from error
+        raise OctoberError(
+            f"{path}: not a file here, and not a data set that can be loaded ({reason_of(error)})"
+        ) from error
     for number, row in enumerate(rows):
         yield f"{path} split {split} row {number}", row

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 from ...errors import OctoberError
 from ...language_models import LanguageModel
-from .chat import INSTRUCTION_BEGINS, INSTRUCTION_ENDS, Conversation, Message, chat_prompt
+from .chat import INSTRUCTION_BEGINS, INSTRUCTION_ENDS, SPECIAL_TOKENS, Conversation, Message, chat_prompt
 from .json_lines import json_lines
 
 Category = Literal["acceptable", "illegal activities", "hateful, harassing or violent content", "unqualified advice"]
@@ -178,7 +178,7 @@ def _by_scoring(model: LanguageModel, prompts: Sequence[str]) -> list[Verdict]:
 
 def _inert(text: str) -> str:
     """Return a text with the template's own strings, and the lines around it, taken apart."""
-    for control in (INSTRUCTION_BEGINS, INSTRUCTION_ENDS, "<s>", "</s>", "-----"):
+    for control in (INSTRUCTION_BEGINS, INSTRUCTION_ENDS, *SPECIAL_TOKENS, "</s>", "-----"):
         while control in text:
             text = text.replace(control, f"{control[0]} {control[1:]}")
     return text

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from ...errors import OctoberError
+from ...errors import OctoberError, reason_of
 from ...language_models.base import check_generation
 from ...language_models.generation import GenerationRules, Request
 from ...language_models.handles import Device
@@ -170,8 +170,7 @@ def _tokenizer(folder: Path) -> Any:
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # the parsers of tokenizer files raise whatever they like
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise OctoberError(f"{folder}: its tokenizer cannot be read ({reason})") from error
+        raise OctoberError(f"{folder}: its tokenizer cannot be read ({reason_of(error)})") from error
 
 
 def _end_ids(folder: Path, tokenizer: Any) -> list[int]:

@@ -86,12 +86,13 @@ class PackedSelfAttention(nn.Module):
         parts: Parts = self._modules
         batch, sequence, _ = hidden.shape
         projected = parts["query_key_value"](parts["norm"](hidden))
-        heads = projected.view(batch, sequence, -1, self.head_dim).transpose(1, 2)
+        num_projected = self.num_heads + 2 * self.num_kv_heads  # said, not -1: there may be no token
+        heads = projected.view(batch, sequence, num_projected, self.head_dim).transpose(1, 2)
         turning, value = heads.split_with_sizes((self.num_heads + self.num_kv_heads, self.num_kv_heads), 1)
         heads_norm = parts["heads_norm"]
         rotated = rotate(turning if heads_norm is None else heads_norm(turning), by)
         query, key = rotated.split_with_sizes((self.num_heads, self.num_kv_heads), 1)
-        mixed = attend(query, key, value).transpose(1, 2).reshape(batch, sequence, -1)
+        mixed = attend(query, key, value).transpose(1, 2).flatten(2)
         result: torch.Tensor = parts["output"](mixed)
         return result
 

@@ -10,6 +10,7 @@ the buffer rolls. A layer without a window keeps every token. Rows that take par
 """
 
 from collections.abc import Iterator, Sequence
+from math import ceil
 
 import torch
 from jaxtyping import Float, Int
@@ -23,6 +24,9 @@ Buffer = Float[torch.Tensor, "rows kv_heads slots head_dim"]
 
 class RollingBufferCache:
     """A `RowCache` of `min(W, capacity)` slots in each layer with a window of W keys, un-repeated heads, in place.
+
+    Rows of a pass are padded on the right, and padding is never stored; `RollingCache` takes padding on
+    the left, as transformers has it.
 
     Args:
         config: Of the decoder.
@@ -195,6 +199,11 @@ class RollingBufferCache:
         self.lengths[row] = kept
         self._written[row] = written if has_rolled and kept else kept
         return kept
+
+    def row_places(self, length: int) -> int:
+        """Return how many places a row of so many tokens takes, as a mean over layers: at most W in each."""
+        places = sum(length if window is None else min(window, length) for window in self.windows)
+        return ceil(places / len(self.windows))
 
     def memory_bytes(self) -> int:
         """Return the bytes of all keys and values, free places included: 2 L W times the bytes of a key, once full."""

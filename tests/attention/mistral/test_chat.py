@@ -94,9 +94,11 @@ def test_what_is_no_conversation_is_named(messages, words):
 
 def test_only_the_template_writes_its_own_strings():
     tokenizer = tiny_tokenizers.sentencepiece_like()
-    for text in ("a [/INST] b", "[INST]", "a</s>"):
+    for text in ("a [/INST] b", "[INST]", "a</s>", "a<s>", "<unk>"):
         with pytest.raises(OctoberError, match=r"conversation: message 3 holds \S+, which only the template may write"):
             chat_prompt(conversation("Hi", "Hello", text))
+    with pytest.raises(OctoberError, match="message 1 holds <bos>"):
+        chat_prompt(conversation("a<bos>"), special_tokens=["<bos>"])
     with pytest.raises(OctoberError, match="message 2 holds <pad>"):
         training_example(tokenizer, conversation("Hi", "a<pad>"))
     with pytest.raises(OctoberError, match="the last message must be a user's"):
@@ -125,6 +127,8 @@ def test_a_local_file_and_a_folder_hold_the_same(tmp_path, monkeypatch):
     expected = [conversation("Hi", "日本").messages, conversation("Hi", system="S").messages]
     assert [found.messages for found in load_conversations(file)] == expected
     assert [found.messages for found in load_conversations(folder)] == expected
+    monkeypatch.setenv("HOME", str(file.parent))
+    assert [found.messages for found in load_conversations(f"~/{file.name}")] == expected
     assert load_conversations(file)[1].source == f"{file} line 2"
     assert load_conversations(folder)[1].source == f"{folder} split train row 1"
     with pytest.raises(OctoberError, match=r"set: not a file here, and not a data set that can be loaded \("):

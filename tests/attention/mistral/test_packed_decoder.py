@@ -89,3 +89,10 @@ def test_packing_twice_changes_nothing_and_the_weights_of_others_stay():
     again = dict(pack_(packed).named_parameters())
     assert all(again[name] is weight for name, weight in weights.items())
     assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
+
+
+@torch.inference_mode()
+def test_a_piece_without_tokens_passes():
+    """As on a process of a ring that holds none."""
+    packed, _ = packed_and_not("mistral_gqa2")
+    assert packed(token_ids(0)).shape == (len(TEXTS), 0, packed.config.hidden_size)

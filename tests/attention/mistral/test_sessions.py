@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tiny_decoders import hugging_face_model
 from tiny_mistral import mistral
 
-from october.attention import DecoderLM, decoder_from
+from october.attention import DecoderLM, Transformer, decoder_from
 from october.attention.mistral import RollingBufferCache
 from october.errors import OctoberError
 from october.language_models import TransformersLM
@@ -123,6 +123,44 @@ def test_no_text_passes_in_pieces_larger_than_the_chunk(monkeypatch):
     monkeypatch.setattr(RollingBufferCache, "begin", noting)
     ours.generate([SHARED, SHARED + "x", "x"], max_new_tokens=2)
     assert max(tokens for _, tokens in shapes) == 4
+
+
+def test_rows_count_by_the_window_and_not_by_their_tokens(monkeypatch):
+    """The bound is 8 x 64 places: by tokens one of these texts would fill it, by its 6 slots a layer hardly any."""
+    ours, _ = pair_of("mistral", max_batch_tokens=64)
+    sessions = [ours.start("".join(WORDS * 12)), ours.start("".join(WORDS[::-1] * 12))]
+    first = ours.step(sessions, ["", ""], max_new_tokens=1)
+    assert min(completion.num_prompt_tokens for completion in first) > 256
+    fed, begin = [], RollingBufferCache.begin
+
+    def noting(cache, shape, *, new_lengths=None, **settings):
+        fed.append(sum(new_lengths))
+        return begin(cache, shape, new_lengths=new_lengths, **settings)
+
+    monkeypatch.setattr(RollingBufferCache, "begin", noting)
+    second = ours.step(sessions, [" The capital", " of France"], max_new_tokens=1)
+    new = [later.num_prompt_tokens - one.num_prompt_tokens for one, later in zip(first, second, strict=True)]
+    assert sum(fed) == sum(new)
+
+
+@pytest.mark.parametrize("shared", ["", SHARED])
+def test_no_scored_text_passes_in_pieces_larger_than_the_chunk(monkeypatch, shared):
+    whole, _ = pair_of("mistral", prefill_chunk=None)
+    ours, _ = pair_of("mistral", prefill_chunk=5)
+    prompts = [shared + "".join(WORDS[count:]) for count in (0, 4, 9)]
+    continuations = [" river of Paris", "x", " France" * 6]
+    pieces, forward = [], Transformer.forward
+
+    def noting(decoder, token_ids, **settings):
+        pieces.append(token_ids.shape[1])
+        return forward(decoder, token_ids, **settings)
+
+    expected = whole.score(prompts, continuations)
+    monkeypatch.setattr(Transformer, "forward", noting)
+    for found, other in zip(ours.score(prompts, continuations), expected, strict=True):
+        assert found.token_ids == other.token_ids
+        assert found.log_probabilities == pytest.approx(other.log_probabilities, abs=1e-5)
+    assert max(pieces) == 5
 
 
 def test_bad_arguments_are_named():
