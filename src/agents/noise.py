@@ -1,4 +1,4 @@
-"""Tools that fail at times, to see how agents bear it (FireAct, table 4): no answer, or one to another question.
+"""Tools that fail at times, to see how agents bear it (FireAct, table 3): no answer, or one to another question.
 
 Whether a call fails depends on the seed, the call's place and its argument alone, not on what runs beside it; the same
 call fails under all probabilities above some value, so that runs at two probabilities differ in few calls.
