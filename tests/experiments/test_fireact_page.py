@@ -1,8 +1,10 @@
 """FireAct's page says what is there, its examples run, and the notebook colours what is learned."""
 
 import json
+import os
 import re
 import shlex
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,8 +16,8 @@ from october import catalogue, configuration
 from october.agents import Action, Step, finished, write_trajectories
 from october.agents.fireact import supervised_examples
 from october.errors import OctoberError
-from october.experiments.fireact._agents import AGENT
-from october.experiments.fireact._notebook import labels_html, newest_student, trajectory_html
+from october.experiments.fireact._agents import AGENT, Agent
+from october.experiments.fireact._notebook import fullest_student, labels_html, search_of, trajectory_html
 from october.language_models import ModelHandle
 from october.reporting.published import published_of
 
@@ -134,11 +136,19 @@ def test_a_trajectory_is_shown_step_by_step():
     assert "no answer (0 searches)" in trajectory_html(finished("1", "Who?", "react", [Step("hm")]))
 
 
-def test_the_newest_student_of_a_model_is_found(own_home):
+def test_the_student_of_the_most_trajectories_is_found(own_home):
     model = ModelHandle(name="one", path="anywhere")
-    assert newest_student(model) is None
-    for number, name in enumerate(("one", "other")):
+    assert fullest_student(model) is None
+    for number, (name, count) in enumerate((("one", 80), ("one", 300), ("one", 300), ("one", 40), ("other", 900))):
         path = own_home / f"trained/{number}/about.json"
         path.parent.mkdir(parents=True)
-        path.write_text(json.dumps({"what": AGENT, "model": name}))
-    assert newest_student(model).folder == own_home / "trained/0/model"
+        path.write_text(json.dumps({"what": AGENT, "model": name, "trajectories": count}))
+        os.utime(path, (number, number))
+    assert fullest_student(model).folder == own_home / "trained/2/model"
+
+
+def test_the_notebook_searches_as_students_learned_to():
+    model = ModelHandle(name="one", path="anywhere")
+    search = search_of(Agent(model))
+    assert (search.encoder.name, search.snippets, search.characters) == ("minilm", 2, 1200)
+    assert search_of(None) == replace(search, encoder=None)
