@@ -67,11 +67,12 @@ class ScriptedTeaching:
             taken = 0
             while taken < count and waiting:
                 asked, waiting = waiting[: count - taken], waiting[count - taken :]
-                made = teacher.teach(asked, method).trajectories  # type: ignore[arg-type]
-                chosen = select_for_training(made, bench.questions, asked)
+                taught = teacher.teach(asked, method)  # type: ignore[arg-type]
+                chosen = select_for_training(taught.trajectories, bench.evaluated, asked)
                 kept += chosen.kept
                 taken += len(chosen.kept)
-                for reason, names in chosen.dropped.items():
+                given_up = {"given up": [each.question for each in taught.given_up]}
+                for reason, names in {**chosen.dropped, **given_up}.items():
                     dropped.setdefault(reason, []).extend(names)
             if taken < count:
                 raise OctoberError(f"num_trajectories.{method}={count}: only {taken} questions are left to teach")
@@ -128,7 +129,7 @@ class PromptedTeaching:
             raise OctoberError(NONE_LEFT)
         asked = taught[: self.num_questions]
         by_method = [agents.ask(Agent(self.model), prompted(name, shown, bench), asked) for name in self.methods]
-        return select_for_training([made for group in by_method for made in group], bench.questions, asked)
+        return select_for_training([made for group in by_method for made in group], bench.evaluated, asked)
 
     def without(self, compositions: Iterable[str]) -> "PromptedTeaching":
         """Return the same without questions of some compositions; what is shown stays as it is."""
@@ -162,7 +163,9 @@ class ReleasedTeaching:
 
     def trajectories(self, bench: Bench) -> Selection:
         """Return what is right in the file, and told nothing of the test questions."""
-        return select_for_training(read_alpaca(self.path).trajectories, bench.questions)
+        read = read_alpaca(self.path)
+        chosen = select_for_training(read.trajectories, bench.evaluated)
+        return chosen._replace(dropped={**chosen.dropped, "unread": [f"row {line.number}" for line in read.bad]})
 
     def without(self, compositions: Iterable[str]) -> "ReleasedTeaching":
         """Return the same: its questions are not told apart."""
