@@ -28,6 +28,7 @@ from .tracking import LocalTracker
 
 HOUSE_KEYS = {"size", "seeds", "seed", "resume", "tracker", "hardware"}  # every run has them, used or not
 GROUP_KEYS = {"model", "encoder", "data", "corpus"}  # null unless an experiment or the user chooses one
+HYDRA_KEYS = {"_target_", "_args_", "_convert_", "_partial_", "_recursive_"}  # of a node, for Hydra alone
 Config = dict[str, Any]
 
 
@@ -143,7 +144,9 @@ def _check_call(function: Callable[..., Any], arguments: Mapping[str, Any], pref
         hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function, include_extras=True)
     except NameError:  # an annotation that only type checkers can see
         hints = {}
-    for name, parameter in inspect.signature(function).parameters.items():
+    parameters = inspect.signature(function).parameters
+    _check_others(function, {name: value for name, value in arguments.items() if name not in parameters}, prefix, hints)
+    for name, parameter in parameters.items():
         if name == "run":
             continue
         if name not in arguments:
@@ -151,6 +154,20 @@ def _check_call(function: Callable[..., Any], arguments: Mapping[str, Any], pref
                 raise OctoberError(f"{prefix}{name}: a value is needed")
         elif name in hints:
             _check_value(f"{prefix}{name}", arguments[name], hints[name])
+
+
+def _check_others(function: Callable[..., Any], others: Mapping[str, Any], prefix: str, hints: Config) -> None:
+    """Check arguments that have no parameter of their own; a function that takes any has one annotation for them."""
+    parameters = inspect.signature(function).parameters
+    any_name = [name for name, parameter in parameters.items() if parameter.kind is parameter.VAR_KEYWORD]
+    for name, value in others.items():
+        if name in HYDRA_KEYS:
+            continue
+        if not any_name:
+            hint = catalogue.did_you_mean(name, list(parameters))
+            raise OctoberError(f"{prefix}{name}: {function.__name__} takes no such argument{hint}")
+        if any_name[0] in hints:
+            _check_value(f"{prefix}{name}", value, hints[any_name[0]])
 
 
 def _check_value(name: str, value: Any, annotation: Any) -> None:

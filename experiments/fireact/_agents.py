@@ -6,6 +6,7 @@ with those that had ended.
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,9 @@ class Agents:
     ) -> list[Trajectory]:
         """Return what an agent does with questions, in their order.
 
+        Of several processes that ask the same (torchrun's, or another table's) one does; the others wait for what is
+        kept, and load no model for it.
+
         Args:
             agent: Is asked.
             prompting: What it is shown.
@@ -100,7 +104,7 @@ class Agents:
         journal = data_home() / "trajectories" / f"{content_hash(what)}.jsonl"
         tools = self.bench.tools(noise)
         return run_agents(
-            self.loaded(agent),
+            partial(self.loaded, agent),
             questions,
             prompting,
             tools,

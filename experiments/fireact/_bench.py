@@ -125,6 +125,11 @@ class Bench:
             raise OctoberError(f"{self.data.name}: no test questions of {self.compositions}")
         return chosen
 
+    @cached_property
+    def evaluated(self) -> list[Question]:
+        """Of what nothing may be taught: the test questions, and others that the same student is asked."""
+        return self.questions
+
     def of(self, split: str, compositions: Iterable[str] | None) -> list[Question]:
         """Return a split's questions of some compositions, in the set's order.
 
@@ -184,17 +189,22 @@ class Bench:
             noise: What fails.
             snippets: That a search gives; by default as many as an agent's.
         """
-        tool: Tool = CachedTool(SearchTool(self._engine, k=snippets or self.search.snippets))
+        k = snippets or self.search.snippets
+        tool: Tool = CachedTool(SearchTool(self._engine, k=k))
         if noise is not None and noise.kind == "none":
             tool = NoAnswer(tool, noise.probability, noise.seed)
         elif noise is not None:
-            tool = RandomAnswer(tool, noise.probability, PassageTexts(self.retriever.store), noise.seed)
+            texts = PassageTexts(self.retriever.store, sentences=self.search.sentences)
+            tool = RandomAnswer(tool, noise.probability, texts, noise.seed, k=k)
         return ToolBox([tool], ToolLimits(characters=self.search.characters))
 
     def identity(self, noise: Noise | None = None) -> list[Any]:
         """Return what decides the tools' answers."""
         encoder = self.search.encoder and self.search.encoder.fingerprint()
-        return [self.corpus.fingerprint(), {**asdict(self.search), "encoder": encoder}, noise and asdict(noise)]
+        told = None if noise is None else asdict(noise)
+        if told is not None and noise is not None and noise.kind == "random":
+            told["form"] = "as a search's"  # older ones gave one passage, whatever a search gives
+        return [self.corpus.fingerprint(), {**asdict(self.search), "encoder": encoder}, told]
 
     def fingerprints(self) -> dict[str, str]:
         """Return what identifies questions and corpus."""

@@ -1,12 +1,17 @@
 """What the notebook shows: a trajectory step by step, and which tokens of a training example are learned."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from html import escape
 from itertools import groupby
 from typing import Any
 
+from hydra.utils import instantiate
+
+from october import configuration
 from october.agents import Step, Trajectory, render_action
 from october.experiments.fireact._agents import AGENT, Agent
+from october.experiments.fireact._bench import Search
 from october.language_models import ModelHandle
 from october.language_models.answer_training import NOT_LEARNED, TrainingExample
 from october.language_models.training_runs import kept_models
@@ -14,10 +19,18 @@ from october.language_models.training_runs import kept_models
 _OWN, _TOLD = "#0072B2", "#777777"
 
 
-def newest_student(model: ModelHandle) -> Agent | None:
-    """Return what the newest tuning of a model left, or None."""
+def fullest_student(model: ModelHandle) -> Agent | None:
+    """Return what was tuned from a model on the most trajectories, the newest of equals; None where nothing was."""
     found = kept_models(AGENT, model=model.name)
-    return Agent(model, found[-1].folder) if found else None
+    fullest = max(reversed(found), key=lambda kept: kept.about["trajectories"], default=None)
+    return None if fullest is None else Agent(model, fullest.folder)
+
+
+def search_of(student: Agent | None) -> Search:
+    """Return the search that `fireact/finetuning` teaches with; by words where no student needs the passages' index."""
+    config = configuration.resolved(configuration.composed(["experiment=fireact/finetuning"]))
+    search: Search = instantiate(config["search"])
+    return search if student is not None else replace(search, encoder=None)
 
 
 def trajectory_html(made: Trajectory) -> str:

@@ -10,8 +10,10 @@ from october.agents.fireact import ScriptedTeacher, Selection, read_alpaca, sele
 from october.agents.fireact.released_folder import AUTHORS
 from october.errors import OctoberError
 from october.experiments.fireact._agents import Agent, Agents, prompted
-from october.experiments.fireact._bench import Bench, in_turns
+from october.experiments.fireact._bench import Bench, composition, in_turns
 from october.language_models import ModelHandle, ServedHandle
+
+NONE_LEFT = "teaching.compositions: all of them are asked, and none is left to teach"
 
 
 @runtime_checkable  # configs are checked by class
@@ -41,9 +43,7 @@ class ScriptedTeaching:
     num_trajectories: Mapping[str, int] = field(default_factory=lambda: {"react": 500})
 
     def __post_init__(self) -> None:
-        for method in self.num_trajectories:
-            if method not in METHODS[1:]:
-                raise OctoberError(f"num_trajectories.{method}: allowed are {', '.join(METHODS[1:])}")
+        _check_methods("num_trajectories.", self.num_trajectories)
 
     def examples(self, bench: Bench, count: int) -> list[Trajectory]:
         """Return trajectories of development questions, of as many compositions as there are."""
@@ -67,11 +67,12 @@ class ScriptedTeaching:
             taken = 0
             while taken < count and waiting:
                 asked, waiting = waiting[: count - taken], waiting[count - taken :]
-                made = teacher.teach(asked, method).trajectories  # type: ignore[arg-type]
-                chosen = select_for_training(made, bench.questions, asked)
+                taught = teacher.teach(asked, method)  # type: ignore[arg-type]
+                chosen = select_for_training(taught.trajectories, bench.evaluated, asked)
                 kept += chosen.kept
                 taken += len(chosen.kept)
-                for reason, names in chosen.dropped.items():
+                given_up = {"given up": [each.question for each in taught.given_up]}
+                for reason, names in {**chosen.dropped, **given_up}.items():
                     dropped.setdefault(reason, []).extend(names)
             if taken < count:
                 raise OctoberError(f"num_trajectories.{method}={count}: only {taken} questions are left to teach")
@@ -81,7 +82,7 @@ class ScriptedTeaching:
         """Return the same without questions of some compositions."""
         left = [name for name in self.compositions if name not in set(compositions)]
         if not left:
-            raise OctoberError("teaching.compositions: all of them are asked, and none is left to teach")
+            raise OctoberError(NONE_LEFT)
         return replace(self, compositions=left)
 
 
@@ -95,6 +96,8 @@ class PromptedTeaching:
         num_questions: Training questions that are asked by each method.
         methods: How they are asked.
         agent: How far the teacher may go.
+        compositions: Of the questions; None asks all.
+        untaught: Compositions that are left out all the same.
     """
 
     model: ModelHandle | ServedHandle
@@ -102,6 +105,13 @@ class PromptedTeaching:
     num_questions: int = 500
     methods: Sequence[str] = ("react",)
     agent: AgentSettings = field(default_factory=AgentSettings)
+    compositions: Sequence[str] | None = None
+    untaught: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        _check_methods("teaching.methods=", self.methods)
+        if self.num_questions < 1:
+            raise OctoberError(f"teaching.num_questions={self.num_questions}: must be at least 1")
 
     def check(self) -> None:
         """Raise `OctoberError` if there is nothing to show."""
@@ -114,13 +124,16 @@ class PromptedTeaching:
     def trajectories(self, bench: Bench) -> Selection:
         """Ask the teacher, and keep what is right."""
         shown, agents = shown_examples(self.shown), Agents(bench, self.agent)
-        asked = bench.of("train", None)[: self.num_questions]
+        taught = [each for each in bench.of("train", self.compositions) if composition(each) not in self.untaught]
+        if not taught:
+            raise OctoberError(NONE_LEFT)
+        asked = taught[: self.num_questions]
         by_method = [agents.ask(Agent(self.model), prompted(name, shown, bench), asked) for name in self.methods]
-        return select_for_training([made for group in by_method for made in group], bench.questions, asked)
+        return select_for_training([made for group in by_method for made in group], bench.evaluated, asked)
 
     def without(self, compositions: Iterable[str]) -> "PromptedTeaching":
-        """Return the same: its questions are not told apart."""
-        return self
+        """Return the same without questions of some compositions; what is shown stays as it is."""
+        return replace(self, untaught=[*self.untaught, *compositions])
 
 
 @dataclass(frozen=True)
@@ -150,11 +163,20 @@ class ReleasedTeaching:
 
     def trajectories(self, bench: Bench) -> Selection:
         """Return what is right in the file, and told nothing of the test questions."""
-        return select_for_training(read_alpaca(self.path).trajectories, bench.questions)
+        read = read_alpaca(self.path)
+        chosen = select_for_training(read.trajectories, bench.evaluated)
+        return chosen._replace(dropped={**chosen.dropped, "unread": [f"row {line.number}" for line in read.bad]})
 
     def without(self, compositions: Iterable[str]) -> "ReleasedTeaching":
         """Return the same: its questions are not told apart."""
         return self
+
+
+def _check_methods(place: str, methods: Iterable[str]) -> None:
+    """Raise `OctoberError` for the first method that trajectories cannot be learned of."""
+    for method in methods:
+        if method not in METHODS[1:]:
+            raise OctoberError(f"{place}{method}: allowed are {', '.join(METHODS[1:])}")
 
 
 def shown_examples(path: str | Path) -> list[Trajectory]:

@@ -48,6 +48,8 @@ def multi_task(
         run: The run.
     """
     benches = {name: Bench(task.data, corpus, search, task.compositions, num_test) for name, task in tasks.items()}
+    for bench in benches.values():  # one student is asked them all
+        bench.evaluated = [question for each in benches.values() for question in each.questions]
     taught = {name: tasks[name].teaching.trajectories(bench) for name, bench in benches.items()}
     every = Selection([each for some in taught.values() for each in some.kept], {})
     agents = Agents(next(iter(benches.values())), agent)

@@ -1,4 +1,4 @@
-"""Prompting alone (Table 2): answers from memory (IO), after a thought (CoT), and by searching (ReAct).
+"""Prompting alone (Table 1): answers from memory (IO), after a thought (CoT), and by searching (ReAct).
 
 Beside them a system that has no choice: it searches once, for the question itself, and answers from what it finds.
 """

@@ -51,6 +51,8 @@ def scaling(
         run: The run.
     """
     counts = sorted(set(num_trajectories))
+    if len(counts) < 2:
+        raise OctoberError(f"num_trajectories={counts}: give at least two numbers, or nothing is compared")
     bench = Bench(data, corpus, search, compositions, num_test)
     agents, chosen = Agents(bench, agent), teaching.trajectories(bench)
     if len(chosen.kept) < counts[-1]:
@@ -63,7 +65,7 @@ def scaling(
         given[count] = agents.ask(tuned, INSTRUCTED)
     students = {count: agent_row(bench, f"{count} trajectories", made) for count, made in given.items()}
     baseline = agent_row(bench, PROMPTED, untaught)
-    most, fewest, before = given[counts[-1]], given[counts[0]], given[counts[max(0, len(counts) - 2)]]
+    most, fewest, before = given[counts[-1]], given[counts[0]], given[counts[-2]]
     return Result(
         rows=[baseline, *students.values()],
         evidence={

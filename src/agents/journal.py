@@ -6,9 +6,12 @@ Its first line says what the run is; each further line is a trajectory, whole or
 import fcntl
 import json
 import os
+import sys
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
+
+from tqdm.auto import tqdm
 
 from ..errors import OctoberError
 from ..files import full_disk_named
@@ -18,6 +21,9 @@ from .trajectory import Trajectory, from_line, to_line
 class Journal:
     """The trajectories of one run; a context in which no other process writes them.
 
+    Who enters while another process writes waits until that has ended, and then finds what it left: of several
+    processes that want the same trajectories (those of torchrun, or two tables) one makes them.
+
     Args:
         path: Of the file, made if need be.
         identity: Of everything that decides the trajectories: model, prompts, tools, settings.
@@ -26,7 +32,7 @@ class Journal:
         finished: What ended before, by id.
 
     Raises:
-        OctoberError: On entering: the file is of another run, is damaged, or another process is writing it.
+        OctoberError: On entering: the file is of another run or no journal, and stays as it is; or it is damaged.
     """
 
     def __init__(self, path: str | Path, identity: str) -> None:
@@ -39,11 +45,8 @@ class Journal:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self.path.open("a+b")
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._wait_for_others()
             self._read()
-        except BlockingIOError as error:
-            self._file.close()
-            raise OctoberError(f"{self.path}: another process is writing these trajectories") from error
         except BaseException:
             self._file.close()
             raise
@@ -73,18 +76,31 @@ class Journal:
             self._file.flush()
             os.fsync(self._file.fileno())
 
-    def _read(self) -> None:
+    def _wait_for_others(self) -> None:
         assert self._file is not None
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            tqdm.write(f"{self.path}: waits for another process, which makes these trajectories", file=sys.stderr)
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+
+    def _read(self) -> None:
+        """Read what is there; only a file that begins as this run's is changed."""
+        assert self._file is not None
+        head = json.dumps({"identity": self.identity})
+        begins = f"{head}\n".encode()
         self._file.seek(0)
         whole = self._file.read()
+        if not begins.startswith(whole[: len(begins)]):
+            raise OctoberError(
+                f"{self.path} is no journal, or holds trajectories of another model, prompt, tool or setting"
+            )
         end = whole.rfind(b"\n") + 1
         if end < len(whole):
             self._file.truncate(end)
-        head, *lines = whole[:end].split(b"\n")[:-1] or [b""]
-        if not head:
-            self._append(json.dumps({"identity": self.identity}))
-        elif head != json.dumps({"identity": self.identity}).encode():
-            raise OctoberError(f"{self.path} holds trajectories of another model, prompt, tool or setting")
+        if end == 0:
+            self._append(head)
+        lines = whole[len(begins) : end].split(b"\n")[:-1]
         for number, line in enumerate(lines, start=2):
             try:
                 trajectory = from_line(line)

@@ -1,4 +1,4 @@
-"""Tools that fail at times, to see how agents bear it (FireAct, table 4): no answer, or one to another question.
+"""Tools that fail at times, to see how agents bear it (FireAct, table 3): no answer, or one to another question.
 
 Whether a call fails depends on the seed, the call's place and its argument alone, not on what runs beside it; the same
 call fails under all probabilities above some value, so that runs at two probabilities differ in few calls.
@@ -8,6 +8,7 @@ import hashlib
 from typing import Protocol
 
 from ..errors import OctoberError
+from .search import numbered
 from .tools import NOTHING_FOUND, Tool, ToolCall
 
 
@@ -62,27 +63,36 @@ class NoAnswer:
 
 
 class RandomAnswer(NoAnswer):
-    """A tool that answers with a random text, with a probability.
+    """A tool that answers with random texts, with a probability; by its form nobody can tell such an answer.
 
     Args:
         tool: Answers otherwise.
         probability: From 0 to 1.
         texts: What it draws from.
         seed: Of the chances; calls fail as with `NoAnswer` of the same seed.
+        k: Texts of an answer, no two of them the same; as many as `SearchTool` gives.
 
     Raises:
-        OctoberError: The probability is none, or there are no texts.
+        OctoberError: The probability is none, or there are fewer texts than an answer has, or `k` is below 1.
     """
 
-    def __init__(self, tool: Tool, probability: float, texts: Texts, seed: int = 0) -> None:
+    def __init__(self, tool: Tool, probability: float, texts: Texts, seed: int = 0, *, k: int = 1) -> None:
         super().__init__(tool, probability, seed)
-        if len(texts) == 0:
-            raise OctoberError("noise.texts: there are none to draw from")
+        if not 1 <= k <= len(texts):
+            raise OctoberError(f"noise.k={k}: must be from 1 to the {len(texts)} texts that there are to draw from")
         self.texts = texts
+        self.k = k
 
     def instead(self, call: ToolCall) -> str:
-        """Return a random text."""
-        return self.texts[int(chance(self.seed, "text", call) * len(self.texts))]
+        """Return random texts, numbered as a search's are."""
+        left, drawn = len(self.texts), list[int]()
+        for number in range(self.k):
+            place = int(chance(self.seed, f"text {number}" if number else "text", call) * left)
+            for earlier in sorted(drawn):  # places count those that are left
+                place += place >= earlier
+            drawn.append(place)
+            left -= 1
+        return numbered([self.texts[place] for place in drawn])
 
 
 def chance(seed: int, purpose: str, call: ToolCall) -> float:

@@ -66,7 +66,7 @@ class AgentSettings:
 
 
 def run_agents(
-    model: LanguageModel,
+    model: LanguageModel | Callable[[], LanguageModel],
     questions: Sequence[Question],
     prompting: Prompting,
     tools: ToolBox,
@@ -83,17 +83,19 @@ def run_agents(
     'refused_action' (no such tool, or an argument that it does not take).
 
     Args:
-        model: Any; one that keeps caches between turns is several times as fast.
+        model: Any; one that keeps caches between turns is several times as fast. A function is called for the model
+            when there is something to ask.
         questions: Their ids differ.
         prompting: What the model is shown.
         tools: What it may ask.
         settings: How far it may go.
         reward: From an answer and those that are right to what it is worth; no answer is worth 0. None judges nothing.
-        journal: A file that takes up each trajectory as it ends; those that are there are not made again.
+        journal: A file that takes up each trajectory as it ends; those that are there are not made again, only judged.
         identity: Of model and tools, for the journal, which refuses trajectories of others.
 
     Raises:
-        OctoberError: Two questions of one id, a journal of another run, or what the model raises.
+        OctoberError: Two questions of one id, a journal of another run or of a question with another text, or what the
+            model raises.
     """
     settings = settings or AgentSettings()
     twice = [name for name, count in Counter(question.id for question in questions).items() if count > 1]
@@ -101,9 +103,12 @@ def run_agents(
         raise OctoberError(f"questions: the id {twice[0]!r} occurs twice; ids must differ")
     key = [identity, vars(prompting), {**vars(settings), "num_slots": 0}, sorted(tools.tools), vars(tools.limits)]
     with Journal(journal, content_hash(key)) if journal is not None else nullcontext() as kept:
-        done = dict(kept.finished) if kept is not None else {}
+        done = _kept_and_judged(kept, questions, reward) if kept is not None else {}
         waiting = deque(question for question in questions if question.id not in done)
-        agents = _Agents(model, prompting, tools, settings, reward)
+        if not waiting:
+            return [done[question.id] for question in questions]
+        asked = model if isinstance(model, LanguageModel) else model()
+        agents = _Agents(asked, prompting, tools, settings, reward)
         with progress_bar(len(waiting), "trajectories") as bar:
             for trajectory in agents.run(waiting):
                 done[trajectory.id] = trajectory
@@ -111,6 +116,31 @@ def run_agents(
                     kept.add(trajectory)
                 bar.update(1)
     return [done[question.id] for question in questions]
+
+
+def _kept_and_judged(kept: Journal, questions: Sequence[Question], reward: Reward | None) -> dict[str, Trajectory]:
+    """Return the questions' trajectories in a journal by id; they are worth what this run's reward says.
+
+    Raises:
+        OctoberError: One is of a question of the same id with another text.
+    """
+    done = {}
+    for question in questions:
+        made = kept.finished.get(question.id)
+        if made is None:
+            continue
+        if made.question != question.text:
+            raise OctoberError(f"{kept.path}: its question {question.id!r} has another text; choose another journal")
+        done[question.id] = _judged(made, question, reward)
+    return done
+
+
+def _judged(made: Trajectory, question: Question, reward: Reward | None) -> Trajectory:
+    """Return a trajectory with what its answer is worth; no answer is worth 0."""
+    if reward is None:
+        return replace(made, reward=None)
+    worth = 0.0 if made.answer is None else reward(made.answer, question.answers)
+    return replace(made, reward=float(worth))
 
 
 @dataclass
@@ -251,10 +281,7 @@ class _Agents:
         problems = dict(sorted(slot.problems.items()))
         question, method = slot.question, self._prompting.method
         made = finished(question.id, question.text, method, slot.steps, cost=cost, end=end, problems=problems)
-        if self._reward is None:
-            return made
-        worth = 0.0 if made.answer is None else self._reward(made.answer, question.answers)
-        return replace(made, reward=float(worth))
+        return _judged(made, question, self._reward)
 
 
 def _call(slot: _Slot) -> tuple[str, ToolCall]:

@@ -57,9 +57,14 @@ class SearchTool:
         if not query:
             raise RefusedArgument(f"The query is empty. Write {self.usage}.")
         found = [text for text in self.engine.snippets(query, self.k) if text.strip()][: self.k]
-        if self.k == 1 or len(found) < 2:
-            return found[0] if found else None
-        return " ".join(f"({number}) {text}" for number, text in enumerate(found, start=1))
+        return numbered(found) if found else None
+
+
+def numbered(texts: Sequence[str]) -> str:
+    """Return what an agent reads of several snippets; one stands by itself."""
+    if len(texts) == 1:
+        return texts[0]
+    return " ".join(f"({number}) {text}" for number, text in enumerate(texts, start=1))
 
 
 class PassageSearch:
@@ -89,16 +94,23 @@ class PassageSearch:
 
 
 class PassageTexts:
-    """The snippets of a store's passages, one by one, for who draws some at random."""
+    """The snippets of a store's passages, one by one, for who draws some at random.
 
-    def __init__(self, store: "PassageStore") -> None:
+    Args:
+        store: Of passages.
+        sentences: Whether a snippet is one sentence, here the first, as with `PassageSearch`.
+    """
+
+    def __init__(self, store: "PassageStore", *, sentences: bool = False) -> None:
         self._store = store
+        self._sentences = sentences
 
     def __len__(self) -> int:
         return len(self._store)
 
     def __getitem__(self, place: int) -> str:
-        return titled(self._store[place])
+        passage = self._store[place]
+        return next(iter(best_sentences("", [passage])), "") if self._sentences else titled(passage)
 
 
 def titled(passage: "Passage") -> str:

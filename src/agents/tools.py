@@ -195,12 +195,20 @@ class CachedTool:
     Args:
         tool: What answers.
         known: Answers from before, by argument.
+        patience: Seconds for which equal calls wait for the one that asks, then one of them asks anew; less than a
+            call's time limit, or those that wait end before they ask.
+
+    Raises:
+        OctoberError: The patience is not above 0.
     """
 
-    def __init__(self, tool: Tool, known: Mapping[str, str | None] | None = None) -> None:
+    def __init__(self, tool: Tool, known: Mapping[str, str | None] | None = None, *, patience: float = 10.0) -> None:
+        if not patience > 0:
+            raise OctoberError(f"tools.patience={patience}: must be above 0")
         self.tool = tool
+        self.patience = patience
         self.answers: dict[str, str | None] = dict(known or {})
-        self._waiting: dict[str, threading.Lock] = {}
+        self._asking: dict[str, threading.Event] = {}  # set when who asks has ended, one way or the other
         self._lock = threading.Lock()
 
     @property
@@ -214,15 +222,24 @@ class CachedTool:
         return self.tool.usage
 
     def run(self, call: ToolCall) -> str | None:
-        """Answer from memory, or ask; of equal calls at once one asks and the others wait."""
-        with self._lock:
-            if call.argument in self.answers:
-                return self.answers[call.argument]
-            asking = self._waiting.setdefault(call.argument, threading.Lock())
-        with asking:
-            if call.argument not in self.answers:
-                answer = self.tool.run(call)
-                with self._lock:
-                    self.answers[call.argument] = answer
-                    self._waiting.pop(call.argument, None)
-            return self.answers[call.argument]
+        """Answer from memory, or ask; of equal calls at once one asks and the others wait, unless it hangs."""
+        hanging = None
+        while True:
+            with self._lock:
+                if call.argument in self.answers:
+                    return self.answers[call.argument]
+                asking = self._asking.get(call.argument)
+                if asking is None or asking is hanging:
+                    mine = self._asking[call.argument] = threading.Event()
+                    break
+            hanging = None if asking.wait(self.patience) else asking
+        try:
+            answer = self.tool.run(call)
+            with self._lock:
+                self.answers[call.argument] = answer
+            return answer
+        finally:
+            with self._lock:
+                if self._asking.get(call.argument) is mine:
+                    del self._asking[call.argument]
+            mine.set()

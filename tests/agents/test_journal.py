@@ -68,11 +68,28 @@ def test_damage_is_told_with_its_line(tmp_path):
         kept(path)
 
 
-def test_only_one_writes(tmp_path):
-    path = tmp_path / "run.jsonl"
-    with Journal(path, "x"), pytest.raises(OctoberError, match="another process is writing"):
+@pytest.mark.parametrize("content", [b"my notes", b"my notes\nand more", b'{"identity": "y"}', b'{"identity": "x"} \n'])
+def test_a_file_that_is_no_journal_stays_as_it_is(tmp_path, content):
+    path = tmp_path / "notes.txt"
+    path.write_bytes(content)
+    with pytest.raises(OctoberError, match=r"notes\.txt is no journal, or holds trajectories of another model"):
         kept(path)
-    assert kept(path) == []
+    assert path.read_bytes() == content
+
+
+READS = "import sys; from october.agents import Journal\nwith Journal(sys.argv[1], 'x') as kept: print(*kept.finished)"
+
+
+def test_one_process_writes_and_the_other_waits_and_reads_what_it_left(tmp_path):
+    path = tmp_path / "run.jsonl"
+    with Journal(path, "x") as journal:
+        command = [sys.executable, "-c", READS, str(path)]
+        other = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert other.stderr.readline() == f"{path}: waits for another process, which makes these trajectories\n"
+        journal.add(ONE)
+        journal.add(TWO)
+    assert other.communicate(timeout=60) == ("a b\n", "")
+    assert other.returncode == 0
 
 
 def test_runs_that_are_killed_lose_nothing_and_do_nothing_twice(tmp_path):

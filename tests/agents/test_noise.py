@@ -1,4 +1,5 @@
 import math
+import re
 from collections import Counter
 
 import pytest
@@ -51,6 +52,19 @@ def test_random_answers_are_spread_evenly():
     assert sum((count - expected) ** 2 / expected for count in counts.values()) < 30  # chi-squared, 6 degrees
 
 
+def test_several_random_texts_are_numbered_as_a_searchs_are_and_differ():
+    noisy = RandomAnswer(Echo(), 1.0, TEXTS, k=3)
+    drawn = [re.fullmatch(r"\(1\) text (\d) \(2\) text (\d) \(3\) text (\d)", noisy.run(call)) for call in CALLS]
+    assert all(len(set(match.groups())) == 3 for match in drawn)
+    assert [f"text {match[1]}" for match in drawn] == [RandomAnswer(Echo(), 1.0, TEXTS).run(call) for call in CALLS]
+    for place in (2, 3):
+        counts = Counter(match[place] for match in drawn)
+        expected = len(CALLS) / len(TEXTS)
+        assert sum((count - expected) ** 2 / expected for count in counts.values()) < 30
+    both = {RandomAnswer(Echo(), 1.0, TEXTS[:2], k=2).run(call) for call in CALLS}
+    assert both == {"(1) text 0 (2) text 1", "(1) text 1 (2) text 0"}
+
+
 def test_in_a_box_noise_is_an_answer():
     noisy = RandomAnswer(NoAnswer(Echo(), 0.0), 0.0, TEXTS)
     answer = ToolBox([noisy]).run("search", ToolCall("x"))
@@ -61,5 +75,5 @@ def test_in_a_box_noise_is_an_answer():
 def test_settings_are_checked():
     with pytest.raises(OctoberError, match=r"noise\.probability=1\.5"):
         NoAnswer(Echo(), 1.5)
-    with pytest.raises(OctoberError, match=r"noise\.texts"):
+    with pytest.raises(OctoberError, match=r"noise\.k=1: must be from 1 to the 0 texts"):
         RandomAnswer(Echo(), 0.5, [])

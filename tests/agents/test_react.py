@@ -330,3 +330,19 @@ def test_a_run_that_breaks_off_goes_on_where_it_was(tmp_path):
     assert run_agents(untouched, *arguments, journal=tmp_path / "run.jsonl", identity="m") == resumed
     with pytest.raises(OctoberError, match="another model, prompt, tool or setting"):
         run_agents(untouched, *arguments, journal=tmp_path / "run.jsonl", identity="other")
+
+
+def test_what_is_kept_is_judged_anew_and_is_of_the_same_questions(tmp_path):
+    def again(questions, **more):
+        nobody = pytest.fail  # there is nothing to ask
+        return run_agents(nobody, questions, REACT, ToolBox([Tool()]), journal=tmp_path / "run.jsonl", **more)
+
+    run_agents(OracleModel(searching), QUESTIONS, REACT, ToolBox([Tool()]), journal=tmp_path / "run.jsonl", reward=None)
+    assert [one.reward for one in again(QUESTIONS)] == [1.0] * 5
+    other = dataclasses.replace(QUESTIONS[1], answers=("no",))
+    assert [one.reward for one in again([other, QUESTIONS[0]])] == [0.0, 1.0]
+    assert [one.reward for one in again(QUESTIONS, reward=lambda answer, answers: len(answer) / 4)] == [0.75] * 5
+    assert [one.reward for one in again(QUESTIONS, reward=None)] == [None] * 5
+    changed = dataclasses.replace(QUESTIONS[1], text="Who?")
+    with pytest.raises(OctoberError, match=r"run\.jsonl: its question 'q1' has another text; choose another journal"):
+        again([QUESTIONS[0], changed])

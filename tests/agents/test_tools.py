@@ -170,9 +170,22 @@ def test_of_equal_calls_at_once_one_asks():
     assert len(tool.calls) == 1
 
 
+def test_of_equal_calls_the_next_asks_where_the_first_raises_or_hangs():
+    never = threading.Event()
+    for first in (never.wait, lambda: 1 / 0):
+        tool = Scripted(lambda call, number, first=first: first() and "late" if number == 1 else "there")
+        box = ToolBox([CachedTool(tool, patience=0.2)], ToolLimits(seconds=1, attempts=2, wait=0))
+        answers = box.run_all([("search", ToolCall("x"))] * 3)
+        assert {answer.text for answer in answers} == {"there"}
+        assert box.run("search", ToolCall("x")) == ("there", None, 1)
+        assert len(tool.calls) == 2
+    never.set()
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: CachedTool(Scripted(None), patience=0), "tools.patience=0: must be above 0"),
         (lambda: ToolBox([Scripted(None), Scripted(None, "Search")]), "tools=search, Search: names must differ"),
         (lambda: ToolBox([Scripted(None, "Finish")]), "none may be 'finish'"),
         (lambda: ToolLimits(attempts=0), "tools.attempts=0: must be at least 1"),

@@ -1,7 +1,10 @@
 """FireAct's page says what is there, its examples run, and the notebook colours what is learned."""
 
 import json
+import os
 import re
+import shlex
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,11 +12,12 @@ import tiny_tokenizers
 from fireact_run import trajectory
 from pages import dead_links, filled_without_records, names_after_blocks
 
-from october import catalogue
-from october.agents import Action, Step, finished
+from october import catalogue, configuration
+from october.agents import Action, Step, finished, write_trajectories
 from october.agents.fireact import supervised_examples
-from october.experiments.fireact._agents import AGENT
-from october.experiments.fireact._notebook import labels_html, newest_student, trajectory_html
+from october.errors import OctoberError
+from october.experiments.fireact._agents import AGENT, Agent
+from october.experiments.fireact._notebook import fullest_student, labels_html, search_of, trajectory_html
 from october.language_models import ModelHandle
 from october.reporting.published import published_of
 
@@ -40,6 +44,52 @@ def test_everything_that_is_named_exists(page):
         names = set(re.findall(rf"\b{group}=(\w+)", page)) - {"NAME"}
         assert names
         assert names <= set(catalogue.choices(group))
+
+
+@pytest.fixture
+def there(tmp_path, monkeypatch):
+    """What a reader has: the authors' files where they are cloned, trajectories to show, and the hub."""
+    monkeypatch.delenv("HF_HUB_OFFLINE")  # checks fetch nothing
+    files = tmp_path / "FireAct/data/finetune/alpaca_format"
+    files.mkdir(parents=True)
+    for name in ("hotpotqa", "hotpotqa_multimethod"):
+        (files / f"{name}.json").write_text("[]")
+    write_trajectories(tmp_path / "examples.jsonl", [trajectory("Rome", "Italy")])
+    monkeypatch.chdir(tmp_path)
+
+
+def commands(page):
+    """The lines of the page's blocks that start october, as lists of overrides."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines() if line.startswith("october ")]
+    return [shlex.split(line.replace("FOLDER", "FireAct"), comments=True)[1:] for line in lines]
+
+
+@pytest.mark.usefixtures("there")
+def test_every_command_binds(page):
+    found = commands(page)
+    assert len(found) > 7
+    for overrides in found:
+        configuration.check_command_line(overrides, multirun=False)
+
+
+@pytest.mark.usefixtures("there")
+@pytest.mark.parametrize("teaching", ["released", "prompted"])
+@pytest.mark.parametrize("table", ["finetuning", "multi_method", "scaling"])
+def test_who_teaches_can_be_chosen(table, teaching):
+    chosen = [f"experiment=fireact/{table}", f"teaching={teaching}"]
+    configuration.check_command_line(chosen, multirun=False)
+    with pytest.raises(OctoberError, match=r"^teaching\.depth: \w+Teaching takes no such argument"):
+        configuration.check_command_line([*chosen, "+teaching.depth=1"], multirun=False)
+
+
+@pytest.mark.usefixtures("there")
+def test_a_key_that_a_task_does_not_take_is_named():
+    chosen = ["experiment=fireact/multi_task", "teaching@tasks.bridge.teaching=released"]
+    with pytest.raises(
+        OctoberError, match=r"^tasks\.bridge\.teaching\.num_trajectories: ReleasedTeaching takes no such"
+    ):
+        configuration.check_command_line(chosen, multirun=False)
 
 
 def test_the_generated_parts_can_be_filled(page, tmp_path):
@@ -86,11 +136,19 @@ def test_a_trajectory_is_shown_step_by_step():
     assert "no answer (0 searches)" in trajectory_html(finished("1", "Who?", "react", [Step("hm")]))
 
 
-def test_the_newest_student_of_a_model_is_found(own_home):
+def test_the_student_of_the_most_trajectories_is_found(own_home):
     model = ModelHandle(name="one", path="anywhere")
-    assert newest_student(model) is None
-    for number, name in enumerate(("one", "other")):
+    assert fullest_student(model) is None
+    for number, (name, count) in enumerate((("one", 80), ("one", 300), ("one", 300), ("one", 40), ("other", 900))):
         path = own_home / f"trained/{number}/about.json"
         path.parent.mkdir(parents=True)
-        path.write_text(json.dumps({"what": AGENT, "model": name}))
-    assert newest_student(model).folder == own_home / "trained/0/model"
+        path.write_text(json.dumps({"what": AGENT, "model": name, "trajectories": count}))
+        os.utime(path, (number, number))
+    assert fullest_student(model).folder == own_home / "trained/2/model"
+
+
+def test_the_notebook_searches_as_students_learned_to():
+    model = ModelHandle(name="one", path="anywhere")
+    search = search_of(Agent(model))
+    assert (search.encoder.name, search.snippets, search.characters) == ("minilm", 2, 1200)
+    assert search_of(None) == replace(search, encoder=None)

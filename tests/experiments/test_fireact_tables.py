@@ -1,6 +1,8 @@
 """What FireAct's tables compute in a tiny world: students are trained in no time, and a script acts for them."""
 
 import itertools
+import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -9,8 +11,8 @@ import tiny_fireact
 from tiny_fireact import Lands, Towns, acting, claims_of, ran, settings
 
 from october import configuration
-from october.agents import write_trajectories
-from october.agents.fireact import method_of, write_alpaca
+from october.agents import Action, Step, finished, write_trajectories
+from october.agents.fireact import AgentTrainingSettings, GivenUp, ScriptedTeacher, Taught, method_of, write_alpaca
 from october.errors import OctoberError
 from october.evaluation import exact_match
 from october.experiments.fireact import cost as cost_module
@@ -97,7 +99,9 @@ def test_scaling(tmp_path, model):
     ran(tmp_path, "finetuning", finetuning, folded(model))
     assert len(kept_models(AGENT)) == 3  # the largest student is the same
     with pytest.raises(OctoberError, match="num_trajectories=5: the teaching gives 4"):
-        ran(tmp_path, "more", scaling, {**arguments, "num_trajectories": [5]})
+        ran(tmp_path, "more", scaling, {**arguments, "num_trajectories": [2, 5]})
+    with pytest.raises(OctoberError, match=r"num_trajectories=\[3\]: give at least two numbers"):
+        ran(tmp_path, "one", scaling, {**arguments, "num_trajectories": [3, 3]})
 
 
 def test_robustness(tmp_path, model):
@@ -162,14 +166,24 @@ def test_multi_method(tmp_path, model):
         ran(tmp_path, "one", multi_method, without(settings(model), "num_examples"))
 
 
-def test_multi_task(tmp_path, model):
+def test_multi_task(tmp_path, model, monkeypatch):
     compositions = {"bridge": "bridge_currency", "comparison": "comparison_population", "yes_no": "yes_no_country"}
     tasks = Tasks(
         **{name: Task(Towns(), [one], ScriptedTeaching([one], {"react": 2})) for name, one in compositions.items()}
     )
     shared = ("model", "corpus", "search", "training", "agent")
     arguments = {name: settings(model)[name] for name in shared} | {"tasks": tasks, "num_test": 4}
+    told = []
+    trajectories = ScriptedTeaching.trajectories
+
+    def telling(teaching, bench):
+        told.append({each.id for each in bench.evaluated})
+        return trajectories(teaching, bench)
+
+    monkeypatch.setattr(ScriptedTeaching, "trajectories", telling)
     _, result = ran(tmp_path, "multi_task", multi_task, arguments)
+    asked = [Bench(Towns(), Lands(), Search(), [one], 4).questions for one in compositions.values()]
+    assert told == [{each.id for some in asked for each in some}] * 3  # no task's student learns what another asks
     assert sorted(kept.about["trajectories"] for kept in kept_models(AGENT)) == [2, 2, 2, 6]
     for row in values(result).values():  # the script knows of currencies, and says yes to all else
         assert row == {"bridge": 100.0, "comparison": 0.0, "yes_no": 100.0, "all": pytest.approx(200 / 3)}
@@ -212,7 +226,7 @@ def test_cost(tmp_path, model, monkeypatch):
     assert [len(names) for _, names in asked] == [3] * 6 + [2] * 2  # the first ones twice, the others once
     assert [tuned for tuned, _ in asked] == [False, True] * 4
     assert asked[0] == (False, asked[1][1]) == asked[2]
-    assert found[TUNED]["tokens read"] < found[PROMPTED]["tokens read"] or found[TUNED]["tokens read"] == 1
+    assert found[TUNED]["tokens read"] < found[PROMPTED]["tokens read"]
     assert result.evidence["seconds saved by fine-tuning, of those prompted"].value == 75.0
     assert set(result.evidence) == claims_of("cost")
     assert run.finished["seconds"] == {PROMPTED: [4.0] * 3, TUNED: [1.0] * 3}
@@ -247,6 +261,14 @@ def test_nothing_that_is_asked_was_taught(name):
     assert not set(config["compositions"]) & set(config["teaching"]["compositions"])
 
 
+def test_the_warm_up_of_all_weights_is_three_percent_of_the_steps():
+    config = configuration.composed(["experiment=fireact/finetuning_paper", "training=fireact_full_paper"]).training
+    given = {name: value for name, value in config.items() if name != "_target_"}
+    settings = AgentTrainingSettings(**given)
+    assert (settings.num_steps(500), settings.warmup_steps) == (120, math.ceil(0.03 * 120))
+    assert (settings.lora_rank, settings.batch_size, settings.schedule) == (None, 128, "cosine")
+
+
 class TestBench:
     def test_answers_are_scored_as_the_set_is(self, tmp_path):
         class Choices(Towns):
@@ -270,7 +292,19 @@ class TestBench:
             bench.questions  # noqa: B018
 
 
-def test_the_teacher_takes_turns_and_its_first_trajectories_are_those_of_fewer(tmp_path):
+def giving_up_the_first(teacher, questions, method):
+    """As the teacher, but the first question is too much for it."""
+    taught = Taught([], [])
+    for question in questions:
+        if question.id == "bridge_currency:Fenash+Fenland":
+            taught.given_up.append(GivenUp(question.id, "tired"))
+        else:
+            made = finished(question.id, question.text, method, [Step("", Action("finish", *question.answers))])
+            taught.trajectories.append(replace(made, reward=1.0))
+    return taught
+
+
+def test_the_teacher_takes_turns_and_its_first_trajectories_are_those_of_fewer(monkeypatch):
     bench = Bench(Towns(), Lands(), Search(), ["bridge_currency"], None)
     both = ScriptedTeaching(["bridge_capital", "bridge_currency"], {"react": 6, "cot": 2})
     kept = both.trajectories(bench).kept
@@ -278,6 +312,9 @@ def test_the_teacher_takes_turns_and_its_first_trajectories_are_those_of_fewer(t
     assert [each.method for each in kept] == ["react"] * 6 + ["cot"] * 2
     assert [method_of(each.steps) for each in kept] == [each.method for each in kept]
     assert len({each.id for each in kept}) == 8
+    with monkeypatch.context() as patch:
+        patch.setattr(ScriptedTeacher, "teach", giving_up_the_first)
+        assert replace(both, num_trajectories={"react": 4}).trajectories(bench).dropped["given up"] == [kept[0].id]
     fewer = replace(both, num_trajectories={"react": 4}).trajectories(bench).kept
     assert fewer == kept[:4]
     with pytest.raises(OctoberError, match=r"num_trajectories\.react=99: only 24 questions are left to teach"):
@@ -303,7 +340,10 @@ class TestTeachings:
         teaching.check()
         found = teaching.trajectories(bench)
         assert [each.steps for each in found.kept] == [each.steps for each in kept]
-        assert found.counts == {"wrong": 1, "unfinished": 0, "duplicate": 0, "leak": 1}
+        assert found.counts == {"wrong": 1, "unfinished": 0, "duplicate": 0, "leak": 1, "unread": 0}
+        rows = json.loads((tmp_path / "some.json").read_text())
+        (tmp_path / "torn.json").write_text(json.dumps([{"instruction": "Why?"}, *rows]))
+        assert ReleasedTeaching(str(tmp_path / "torn.json")).trajectories(bench).dropped["unread"] == ["row 1"]
         assert teaching.examples(bench, 2) == found.kept[:2]
         write_trajectories(tmp_path / "shown.jsonl", kept[2:])
         shown = replace(teaching, shown=str(tmp_path / "shown.jsonl"))
@@ -326,6 +366,19 @@ class TestTeachings:
         assert len(found.kept) + len(found.dropped["wrong"]) == 10
         assert all(exact_match(each.answer, asked[each.id].answers) for each in found.kept)
         assert teaching.examples(bench, 2) == kept[:2]
+        some = replace(teaching, compositions=["bridge_capital", "bridge_currency"], num_questions=99)
+        for apart, taught in (([], {"bridge_capital", "bridge_currency"}), (["bridge_currency"], {"bridge_capital"})):
+            found = some.without(apart).trajectories(bench)
+            names = [*(each.id for each in found.kept), *(name for ids in found.dropped.values() for name in ids)]
+            assert {name.partition(":")[0] for name in names} == taught
+        with pytest.raises(OctoberError, match=r"teaching\.compositions: all of them are asked"):
+            some.without(["bridge_capital"]).without(["bridge_currency"]).trajectories(bench)
+        for wrong, message in (
+            ({"methods": ["io"]}, "methods=io: allowed are cot"),
+            ({"num_questions": 0}, "=0: must"),
+        ):
+            with pytest.raises(OctoberError, match=message):
+                replace(teaching, **wrong)
         shown.write_text("{}\n")
         with pytest.raises(OctoberError, match=r"shown\.jsonl: line 1: "):
             teaching.check()

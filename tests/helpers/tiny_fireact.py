@@ -1,6 +1,7 @@
 """Invented countries and towns, questions over them, and an agent that searches there: for FireAct's tables."""
 
 import re
+from dataclasses import replace
 from functools import partial
 
 import tables
@@ -114,11 +115,19 @@ def reply(prompt, tuned):
     return f" So.\nAction: finish[{found[1]}]"
 
 
+class Reader(OracleModel):
+    """One that says how many words it reads."""
+
+    def generate(self, prompts, **options):
+        pairs = zip(prompts, super().generate(prompts, **options), strict=True)
+        return [replace(completion, num_prompt_tokens=len(prompt.split())) for prompt, completion in pairs]
+
+
 def acting(monkeypatch):
     """Let all agents act by `reply`; those that were tuned leave a folder."""
 
     def language_model(agent):
-        return OracleModel(lambda prompt: reply(prompt, agent.folder is not None))
+        return Reader(lambda prompt: reply(prompt, agent.folder is not None))
 
     monkeypatch.setattr("october.experiments.fireact._agents.Agent.language_model", language_model)
 

@@ -174,7 +174,8 @@ def _question_and_steps(text: str) -> tuple[str, str]:
     return question, f"Thought:{steps}"
 
 
-def _of_text(name: str, question: str, text: str) -> Trajectory:
+def _of_text(name: str, question: Any, text: Any) -> Trajectory:
+    _texts({"question": question, "steps": text})
     before, fields = parse_fields(text.removesuffix("\n"))
     if before is not None and before.strip():
         raise OctoberError(f"steps begin with 'Thought:', not with {before[:30]!r}")
@@ -192,7 +193,18 @@ def _of_text(name: str, question: str, text: str) -> Trajectory:
     return _of_turns(name, question, turns)
 
 
-def _of_messages(name: str, messages: Sequence[Mapping[str, str]]) -> Trajectory:
+def _texts(fields: Mapping[str, object]) -> None:
+    """Raise `OctoberError` for the first field that is no text."""
+    for name, value in fields.items():
+        if not isinstance(value, str):
+            raise OctoberError(f"{name}: {type(value).__name__} in place of a text")
+
+
+def _of_messages(name: str, messages: Any) -> Trajectory:
+    if not isinstance(messages, list):
+        raise OctoberError(f"messages: {type(messages).__name__} in place of a list")
+    for place, message in enumerate(messages, start=1):
+        _texts({f"message {place}, {field}": message[field] for field in ("role", "content")})
     roles = [message["role"] for message in messages]
     if roles[:1] != ["user"] or roles[1::2] != ["assistant"] * len(roles[1::2]) or set(roles[2::2]) - {"user"}:
         raise OctoberError(f"messages of {', '.join(roles)}: user and assistant must take turns, the user first")

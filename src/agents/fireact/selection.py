@@ -18,7 +18,8 @@ class Selection(NamedTuple):
 
     Attributes:
         kept: In their order.
-        dropped: The ids of the others by the reason: 'wrong', 'unfinished', 'duplicate', 'leak'.
+        dropped: The ids of the others by the reason: 'wrong', 'unfinished', 'duplicate', 'leak'; whoever reads files or
+            teaches adds its own, such as 'unread' or 'given up'.
     """
 
     kept: list[Trajectory]

@@ -137,6 +137,27 @@ def test_what_models_did_wrong_is_counted_and_rows_without_a_trajectory_are_told
     assert "message 3: an observation is needed, not 'x'" in bad[2].reason
 
 
+def test_what_is_no_text_makes_a_bad_row_and_the_rest_is_kept(tmp_path):
+    good = {"instruction": "How long?", "input": "", "output": TEXT.format(reward=1)}
+    rows = [{**good, "output": None}, {**good, "output": ["x"]}, {**good, "instruction": 5}, good]
+    read = read_alpaca(write(tmp_path / "rows.json", [*rows, {**good, "instruction": None}]))
+    assert [each.id for each in read.trajectories] == ["4"]
+    assert read.bad == [
+        (1, "steps: NoneType in place of a text"),
+        (2, "steps: list in place of a text"),
+        (3, "question: int in place of a text"),
+        (5, "question: NoneType in place of a text"),
+    ]
+    lines = [[*MESSAGES[:1], {"role": "assistant", "content": None}], [{**MESSAGES[0], "content": 5}], MESSAGES, "text"]
+    chat = read_chat(write(tmp_path / "rows.jsonl", "\n".join(json.dumps({"messages": line}) for line in lines)))
+    assert [each.id for each in chat.trajectories] == ["3"]
+    assert chat.bad == [
+        (1, "message 2, content: NoneType in place of a text"),
+        (2, "message 1, content: int in place of a text"),
+        (4, "messages: str in place of a list"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("read", "content", "message"),
     [
