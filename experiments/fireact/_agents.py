@@ -4,11 +4,14 @@ Trajectories are kept by content in the data folder's `trajectories`, whatever t
 with those that had ended.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from tqdm.auto import tqdm
 
 from october.agents import AgentSettings, Prompting, ToolBox, ToolCall, Trajectory, few_shot, run_agents
 from october.agents.fireact import AgentTrainingSettings, Selection, train_agent
@@ -160,6 +163,7 @@ def tuned_agent(model: ModelHandle, chosen: Selection, settings: AgentTrainingSe
         return trained.folder, {
             "model": model.name,
             "trajectories": len(chosen.kept),
+            "left_out": chosen.counts,
             "examples": len(trained.examples.examples),
             "split": trained.examples.num_split,
             "too_long": trained.examples.too_long,
@@ -168,4 +172,12 @@ def tuned_agent(model: ModelHandle, chosen: Selection, settings: AgentTrainingSe
 
     lines = content_hash([to_line(trajectory) for trajectory in chosen.kept])
     kept = trained_once(AGENT, [model.fingerprint(), lines, asdict(settings)], train)
+    tqdm.write(told(chosen, kept), file=sys.stderr)
     return Agent(model, kept.folder), kept
+
+
+def told(chosen: Selection, kept: Kept) -> str:
+    """Return one line on what a student learns from, and on what was left out and why."""
+    reasons = {**chosen.counts, "too long": len(kept.about["too_long"])}
+    left_out = ", ".join(f"{count} {reason}" for reason, count in reasons.items() if count)
+    return f"{AGENT}: learns from {len(chosen.kept)} trajectories; left out: {left_out or 'none'}"

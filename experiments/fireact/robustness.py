@@ -27,6 +27,7 @@ from october.run import Run
 NORMAL = "no noise"
 KINDS = {"nothing": "none", "random": "random"}
 LEAST_EM = 10.0  # percent, of the prompted model without noise
+TOO_LITTLE = f"the prompted model answers less than {LEAST_EM:g} % without noise"
 
 
 def robustness(
@@ -72,9 +73,11 @@ def robustness(
         }
     beside = run.table == "robustness"  # the other is the paper's own scale
     rows = [system_row(bench, name, made, name if beside else None) for name, made in given.items()]
+    found = evidence(bench, given)
     return Result(
         rows=rows,
-        evidence=evidence(bench, given),
+        evidence=found,
+        undecided={} if answers_enough(bench, given) else dict.fromkeys(found, TOO_LITTLE),
         figures={
             f"What is answered where searches find {kind}": draw_rows(run.figures, f"robustness_{kind}", rows, kind)
             for kind in KINDS
@@ -98,7 +101,7 @@ def system_row(bench: Bench, name: str, made: Mapping[str, Sequence[Trajectory]]
 
 
 def evidence(bench: Bench, given: Mapping[str, Mapping[str, Sequence[Trajectory]]]) -> dict[str, Cell]:
-    """Return what decides the claims; numbers without intervals, which decide nothing, where too little is answered."""
+    """Return what decides the claims, where enough is answered."""
     found = {}
     for kind in KINDS:
         kept = {
@@ -108,9 +111,12 @@ def evidence(bench: Bench, given: Mapping[str, Mapping[str, Sequence[Trajectory]
         found[f"EM where searches find {kind}, FireAct over prompted"] = over(
             bench, given[TUNED][kind], given[PROMPTED][kind]
         )
-    if 100 * scores(bench, given[PROMPTED][NORMAL]).mean() >= LEAST_EM:
-        return found
-    return {metric: cell.model_copy(update={"interval": None}) for metric, cell in found.items()}
+    return found
+
+
+def answers_enough(bench: Bench, given: Mapping[str, Mapping[str, Sequence[Trajectory]]]) -> bool:
+    """Return whether the prompted model answers enough questions without noise for noise to cost it any."""
+    return bool(100 * scores(bench, given[PROMPTED][NORMAL]).mean() >= LEAST_EM)
 
 
 def kept_shares(

@@ -56,7 +56,9 @@ def assemble(result: Result, published: Published, facts: RunFacts) -> Record:
         seeds=facts.seeds,
         columns=result.columns,
         rows=result.rows,
-        claims=[decide(claim, result.evidence, facts.size) for claim in published.claims_of(facts.table)],
+        claims=[
+            decide(claim, result.evidence, facts.size, result.undecided) for claim in published.claims_of(facts.table)
+        ],
         config=dict(facts.config),
         commit=facts.commit,
         clean=facts.clean,

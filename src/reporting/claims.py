@@ -7,13 +7,21 @@ from .published import Claim
 from .records import Cell, ClaimResult, Size, Verdict
 
 
-def decide(claim: Claim, evidence: Mapping[str, Cell], size: Size) -> ClaimResult:
+def decide(
+    claim: Claim, evidence: Mapping[str, Cell], size: Size, undecided: Mapping[str, str] | None = None
+) -> ClaimResult:
     """Judge a claim `metric > margin` (or `<`) by the 95 % interval of its metric.
 
     - holds: every point of the interval agrees with the claim;
     - does not hold: no point does (an interval that ends exactly on the margin agrees with the contrary there);
-    - undecided: some do, or a value without an interval;
+    - undecided: some do, or a value without an interval, or the run says that its value must decide nothing;
     - not tested at this scale: no evidence, or a size at which the claim may not be judged.
+
+    Args:
+        claim: What is claimed.
+        evidence: By metric.
+        size: Of the run.
+        undecided: By metric, why its evidence must decide nothing.
 
     Raises:
         OctoberError: The evidence is not a number.
@@ -27,6 +35,8 @@ def decide(claim: Claim, evidence: Mapping[str, Cell], size: Size) -> ClaimResul
         raise OctoberError(
             f"evidence {claim.metric}: {cell.value!r} is not a number, so claim {claim.name} cannot be judged"
         )
+    if undecided and claim.metric in undecided:
+        return _result(claim, cell, "undecided", undecided[claim.metric])
     if cell.interval is None:
         return _result(claim, cell, "undecided", "no interval was measured")
     return _result(claim, cell, *_place(claim, *cell.bounds))

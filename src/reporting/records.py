@@ -222,12 +222,14 @@ class Result:
         figures: Caption to file, each in the run's `figures` folder: a picture (.svg, .png), or a page (.html) that
             needs no other file.
         fingerprints: By name, what identifies the data and weights that were used (hash or version).
+        undecided: By claim metric: why what was measured here must decide nothing, in half a sentence.
     """
 
     rows: list[Row]
     evidence: Mapping[str, Cell] = field(default_factory=dict)
     figures: Mapping[str, Path] = field(default_factory=dict)
     fingerprints: Mapping[str, str] = field(default_factory=dict)
+    undecided: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def columns(self) -> list[str]:

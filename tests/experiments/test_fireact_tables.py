@@ -117,7 +117,7 @@ def test_robustness(tmp_path, model):
     metric = "EM kept where searches find nothing, FireAct over prompted"
     assert result.evidence[metric].value == pytest.approx(100 * (share[TUNED] - share[PROMPTED]))
     assert set(result.evidence) == claims_of("robustness")
-    assert all(cell.interval is not None for cell in result.evidence.values())
+    assert not result.undecided
     _, certain = ran(tmp_path, "certain", robustness, {**arguments, "probability": 1.0})
     assert values(certain)[TUNED]["nothing"] == values(certain)[PROMPTED]["nothing"] == 0.0
     assert values(certain)[TUNED]["random"] < 100.0
@@ -131,7 +131,8 @@ def test_noise_is_not_judged_where_next_to_nothing_is_answered(tmp_path, model):
     _, result = ran(tmp_path, "robustness", robustness, few)
     assert values(result)[PROMPTED]["no noise"] == 0.0
     assert set(result.evidence) == claims_of("robustness")
-    assert [cell.interval for cell in result.evidence.values()] == [None] * len(result.evidence)
+    assert set(result.undecided) == set(result.evidence)
+    assert "less than 10 %" in next(iter(result.undecided.values()))
 
 
 @pytest.mark.parametrize("seed", range(5))

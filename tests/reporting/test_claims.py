@@ -84,6 +84,13 @@ def test_a_value_without_interval_decides_nothing():
     assert (result.verdict, result.reason) == ("undecided", "no interval was measured")
 
 
+def test_a_run_may_say_why_its_value_decides_nothing():
+    measured = {"m": Cell(value=99, interval=(98, 100))}
+    result = decide(claim(), measured, "full", {"m": "too few were asked"})
+    assert (result.verdict, result.reason, result.evidence) == ("undecided", "too few were asked", measured["m"])
+    assert decide(claim(), measured, "full", {"n": "too few were asked"}).verdict == "holds"
+
+
 @pytest.mark.parametrize("value", ["high", True])
 def test_evidence_must_be_a_number(value):
     with pytest.raises(OctoberError, match=r"evidence m: .* is not a number"):

@@ -66,6 +66,7 @@ def trajectory_cells(
         "finished": percent_cell([made.answer is not None for made in trajectories]),
         "rounds": bootstrap_cell([len(made.steps) for made in trajectories]),
         "searches": bootstrap_cell([made.num_searches for made in trajectories]),
+        "tool failures": bootstrap_cell([made.cost.tool_failures for made in trajectories]),
         "tokens read": bootstrap_cell([made.cost.prompt_tokens for made in trajectories]),
         "tokens written": bootstrap_cell([made.cost.generated_tokens for made in trajectories]),
     }
