@@ -15,7 +15,8 @@ def question(name, *answers):
 def made(name, answer, searches, prompt, generated):
     steps = [Step("", Action("search", "a"), "b") for _ in range(searches)]
     steps += [Step("", Action("finish", answer))] if answer is not None else [Step("lost")]
-    cost = Cost(model_calls=9, prompt_tokens=prompt, generated_tokens=generated, tool_calls=searches)
+    calls = {"tool_calls": searches, "tool_failures": searches // 2}
+    cost = Cost(model_calls=9, prompt_tokens=prompt, generated_tokens=generated, **calls)
     return Trajectory(name, "?", "react", tuple(steps), answer, cost=cost)
 
 
@@ -32,6 +33,7 @@ def test_numbers_are_those_by_hand():
         "finished": 75.0,
         "rounds": np.mean([3, 1, 4, 2]),
         "searches": np.mean([2, 0, 3, 1]),
+        "tool failures": np.mean([1, 0, 1, 0]),
         "tokens read": np.mean([100, 50, 200, 90]),
         "tokens written": np.mean([30, 10, 60, 20]),
     }
