@@ -14,15 +14,14 @@ from october.experiments.fireact._agents import AGENT, Agent
 from october.experiments.fireact._bench import Search
 from october.language_models import ModelHandle
 from october.language_models.answer_training import NOT_LEARNED, TrainingExample
-from october.language_models.training_runs import kept_models
+from october.language_models.training_runs import fullest_model
 
 _OWN, _TOLD = "#0072B2", "#777777"
 
 
 def fullest_student(model: ModelHandle) -> Agent | None:
     """Return what was tuned from a model on the most trajectories, the newest of equals; None where nothing was."""
-    found = kept_models(AGENT, model=model.name)
-    fullest = max(reversed(found), key=lambda kept: kept.about["trajectories"], default=None)
+    fullest = fullest_model(AGENT, "trajectories", model=model.name)
     return None if fullest is None else Agent(model, fullest.folder)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from october.language_models.training_runs import Kept, kept_models
+from october.language_models.training_runs import Kept, fullest_model
 from october.reporting import Record, new_figure
 from october.retrieval import Passage, sentence_spans
 from october.retrieval.recomp import Candidate
@@ -54,5 +54,4 @@ def trained_here(what: str, **known: Any) -> Kept | None:
         known: What `trained_extractive` and `trained_abstractive` write of it: the `task`, the name of the `encoder` or
             of the `student` that was trained, `with_empty`, `loss`.
     """
-    found = enumerate(kept_models(what, **known))
-    return max(found, key=lambda pair: (pair[1].about["training"], pair[0]), default=(0, None))[1]
+    return fullest_model(what, "training", **known)

@@ -197,3 +197,8 @@ def kept_models(what: str, **known: Any) -> list[Kept]:
     kept = [Kept(path.parent / _MODEL, json.loads(path.read_text(encoding="utf-8"))) for path in written]
     wanted = {"what": what, **known}
     return [each for each in kept if wanted.items() <= each.about.items()]
+
+
+def fullest_model(what: str, count: str, **known: Any) -> Kept | None:
+    """Return the one of `kept_models` with the most of a count in its `about`, the newest of equals; or None."""
+    return max(reversed(kept_models(what, **known)), key=lambda kept: kept.about[count], default=None)

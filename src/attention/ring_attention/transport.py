@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ...errors import OctoberError
+from ...errors import OctoberError, reason_of
 
 _POLL = 50e-6  # seconds between two looks at an nccl operation
 
@@ -256,8 +256,8 @@ class Exchange:
     def _failure(self, peer: int, is_receive: bool, error: RuntimeError | None = None) -> str:
         """Return the line that says what did not happen at which hop, and which rank was waited for."""
         if error is not None and "Timed out" not in str(error):
-            why = str(error).partition("\n")[0]
-            return f"{self._transport}: rank {peer} closed the connection at hop {self.hop} ({self.what}): {why}"
+            line = f"{self._transport}: rank {peer} closed the connection at hop {self.hop} ({self.what})"
+            return f"{line}: {reason_of(error)}"
         limit = f"(hop {self.hop}) within {self._transport.time_limit:g} s"
         if is_receive:
             return f"{self._transport}: no {self.what} from rank {peer} {limit}"
