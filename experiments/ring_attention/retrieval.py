@@ -16,6 +16,7 @@ from pydantic import PositiveFloat, PositiveInt
 
 from october.attention import Transformer
 from october.attention.ring_attention import (
+    AttentionChoice,
     Ring,
     ring_hidden_states,
     ring_training_step,
@@ -40,10 +41,11 @@ WARMUP_STEPS = 30
 
 @dataclass(frozen=True)
 class Course:
-    """How the model is trained: through which contexts, and when the next one comes."""
+    """How the model attends and is trained: through which contexts, and when the next one comes."""
 
     task: LineRetrieval
     shape: Shape
+    attention: AttentionChoice
     contexts: tuple[int, ...]
     measured: tuple[int, ...]
     tokens_per_step: int
@@ -54,6 +56,7 @@ class Course:
 
 
 def retrieval(
+    attention: AttentionChoice,
     num_processes: PositiveInt,
     contexts: list[PositiveInt],
     num_contents: PositiveInt,
@@ -71,6 +74,7 @@ def retrieval(
     """Train a small decoder to retrieve lines at growing contexts, and measure its accuracy at each.
 
     Args:
+        attention: The ring and its layout, or attention within one process.
         num_processes: Processes of the ring.
         contexts: Tokens, ascending multiples of 9, at which accuracy is measured; training goes up to the longest.
         num_contents: What a line can hold; a guess is right once in so many.
@@ -85,6 +89,7 @@ def retrieval(
         seeds: Of the weights and the sequences.
         run: The run.
     """
+    attention.check_processes(num_processes)
     if contexts != sorted(set(contexts)):
         raise OctoberError(f"contexts={contexts}: must ascend")
     task = LineRetrieval(2 * max(contexts) // 9, num_contents)
@@ -94,6 +99,7 @@ def retrieval(
     course = Course(
         task,
         shape,
+        attention,
         stages(max(contexts)),
         tuple(contexts),
         tokens_per_step,
@@ -124,7 +130,7 @@ def retrieval(
             "accuracy at the longest context over the shortest": difference(right, max(contexts), min(contexts)),
             "accuracy at the longest context over a guess": above_a_guess(right[max(contexts)], num_contents),
         },
-        figures={"Accuracy of line retrieval by context": draw(run.figures, right, num_contents)},
+        figures={"Accuracy of line retrieval by context": draw(run.figures, right, num_contents, attention)},
         fingerprints={"the task": content_hash([task.num_names, num_contents, contexts])},
     )
 
@@ -151,15 +157,22 @@ def train(course: Course, ring: Ring, seed: int) -> tuple[Transformer, dict[str,
     decoder = course.shape.decoder(course.task.vocab_size, max(course.contexts), seed)
     optimizer = torch.optim.AdamW(decoder.parameters(), betas=(0.9, 0.98), weight_decay=0.0)
     generator = torch.Generator().manual_seed(seed)
+    attention = course.attention.within_process()
     steps = dict.fromkeys(map(str, (*course.contexts, *course.measured)), 0)
 
     def step(context: int, rate: float) -> float:
         set_rate(optimizer, course.learning_rate * rate)
         tokens, labels = course.task.sequences(context, max(1, course.tokens_per_step // context), generator)
-        shard = training_shard(tokens, ring, labels=labels)
+        shard = training_shard(tokens, ring, layout=course.attention.layout, labels=labels)
         steps[str(context)] += 1
         return ring_training_step(
-            decoder, optimizer, shard, ring, max_gradient_norm=MAX_GRADIENT_NORM, checkpoint=False
+            decoder,
+            optimizer,
+            shard,
+            ring,
+            attention=attention,
+            max_gradient_norm=MAX_GRADIENT_NORM,
+            checkpoint=False,
         )
 
     for context in course.contexts:
@@ -186,10 +199,13 @@ def right_answers(
         count = max(1, course.tokens_per_step // context)
         tokens, labels = course.task.sequences(context, count, generator)
         places = torch.where(labels == IGNORED, IGNORED, torch.arange(labels.numel()).view_as(labels))
-        shard = training_shard(tokens, ring, labels=labels)
-        own = training_shard(tokens, ring, labels=places).labels
+        shard, of_places = (
+            training_shard(tokens, ring, layout=course.attention.layout, labels=each) for each in (labels, places)
+        )
+        own, attention = of_places.labels, course.attention.within_process()
         asked = own != IGNORED
-        found = decoder.logits(ring_hidden_states(decoder, shard, ring)[asked]).argmax(dim=-1)
+        hidden = ring_hidden_states(decoder, shard, ring, attention=attention)
+        found = decoder.logits(hidden[asked]).argmax(dim=-1)
         right = torch.zeros(labels.numel())
         right[own[asked]] = (found == shard.labels[asked]).float()
         answers += sum_over_ranks_(right, ring, what="right answers")[places[places != IGNORED]].int().tolist()
@@ -206,7 +222,8 @@ def row(context: int, right: Mapping[int, np.ndarray], trained: Sequence[Mapping
         "over the shortest context": difference(right, context, min(right)),
         "training steps": Cell(value=None if None in steps else float(np.mean(steps))),
     }
-    return Row(name=f"{context:,} tokens over {num_processes} processes", cells=cells)
+    processes = "1 process" if num_processes == 1 else f"{num_processes} processes"
+    return Row(name=f"{context:,} tokens over {processes}", cells=cells)
 
 
 def accuracy(right: np.ndarray) -> Cell:
@@ -224,12 +241,12 @@ def above_a_guess(right: np.ndarray, num_contents: int) -> Cell:
     return bootstrap_cell(right - 1 / num_contents)
 
 
-def draw(folder: Path, right: Mapping[int, np.ndarray], num_contents: int) -> Path:
+def draw(folder: Path, right: Mapping[int, np.ndarray], num_contents: int, attention: AttentionChoice) -> Path:
     """Draw accuracy by context with its interval, and the level of a guess."""
     figure, (axes,) = new_figure()
     intervals = [bootstrap_interval(each) for each in right.values()]
     mean, low, high = ([interval[place] for interval in intervals] for place in range(3))
-    line_with_band(axes, list(right), mean, low, high, "Ring Attention")
+    line_with_band(axes, list(right), mean, low, high, f"{attention.kind} attention")
     axes.axhline(1 / num_contents, color="black", linestyle="--", linewidth=1, label="a guess")
     axes.set_xscale("log", base=2)
     axes.set_xticks(list(right), [f"{context:,}" for context in right])

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .all_reduce_merge import merge_over
     from .batch import shard_batch
     from .blockwise import BlockwiseAttention, BlockwiseFeedForward, blockwise_attention
+    from .choice import AttentionChoice
     from .continued import continued_attention
     from .generation import ring_generate
     from .hugging_face import RingContext, ring_context
@@ -49,6 +50,7 @@ __all__ = [
     "METHODS",
     "MODEL_SHAPES",
     "AnonymousMemory",
+    "AttentionChoice",
     "BlockwiseAttention",
     "BlockwiseFeedForward",
     "Device",
@@ -113,6 +115,7 @@ _HOMES = {
     "BlockwiseAttention": "blockwise",
     "BlockwiseFeedForward": "blockwise",
     "blockwise_attention": "blockwise",
+    "AttentionChoice": "choice",
     "continued_attention": "continued",
     "ring_generate": "generation",
     "RingContext": "hugging_face",

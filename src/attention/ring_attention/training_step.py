@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ...errors import OctoberError
+from ..causal_attention import Attention
 from ..cross_entropy import summed_cross_entropy
 from ..transformer import Transformer
 from .blockwise import BlockwiseFeedForward
@@ -33,6 +34,7 @@ def ring_training_step(
     *,
     replicas: Ring | None = None,
     max_gradient_norm: float | None = None,
+    attention: Attention | None = None,
     feed_forward_block: int = 1024,
     logits_chunk: int = 1024,
     checkpoint: bool = True,
@@ -46,6 +48,7 @@ def ring_training_step(
         ring: The ring that holds the batch.
         replicas: As in `ring_loss`.
         max_gradient_norm: Longer gradients are scaled down to it.
+        attention: As in `ring_hidden_states`.
         feed_forward_block: As in `ring_hidden_states`.
         logits_chunk: As in `ring_loss`.
         checkpoint: As in `ring_hidden_states`.
@@ -60,6 +63,7 @@ def ring_training_step(
         shard,
         ring,
         replicas=replicas,
+        attention=attention,
         feed_forward_block=feed_forward_block,
         logits_chunk=logits_chunk,
         checkpoint=checkpoint,
@@ -78,6 +82,7 @@ def ring_loss(
     ring: Ring,
     *,
     replicas: Ring | None = None,
+    attention: Attention | None = None,
     feed_forward_block: int = 1024,
     logits_chunk: int = 1024,
     checkpoint: bool = True,
@@ -93,6 +98,7 @@ def ring_loss(
         ring: The ring that holds the batch.
         replicas: All ranks that train these weights, where several rings do so, each on its own batch; the ring if
             None. The mean is then over the labels of all rings, and `sum_gradients` takes it in place of the ring.
+        attention: As in `ring_hidden_states`.
         feed_forward_block: As in `ring_hidden_states`.
         logits_chunk: Tokens whose logits are in memory at once.
         checkpoint: As in `ring_hidden_states`.
@@ -101,7 +107,14 @@ def ring_loss(
         OctoberError: No label counts on any rank, or the ranks differ in what they were asked for.
         RingError: A rank died or did not answer within the time limit.
     """
-    hidden = ring_hidden_states(decoder, shard, ring, feed_forward_block=feed_forward_block, checkpoint=checkpoint)
+    hidden = ring_hidden_states(
+        decoder,
+        shard,
+        ring,
+        attention=attention,
+        feed_forward_block=feed_forward_block,
+        checkpoint=checkpoint,
+    )
     weight = decoder.head.weight
     total, count = summed_cross_entropy(hidden, weight, shard.labels, chunk_size=logits_chunk, ignore_index=IGNORED)
     loss: Tensor = _MeanOverRanks.apply(total, count, replicas or ring)  # type: ignore[no-untyped-call]
@@ -113,6 +126,7 @@ def ring_hidden_states(
     shard: TrainingShard,
     ring: Ring,
     *,
+    attention: Attention | None = None,
     feed_forward_block: int = 1024,
     checkpoint: bool = True,
 ) -> Float[Tensor, "batch shard hidden_size"]:
@@ -122,11 +136,17 @@ def ring_hidden_states(
         decoder: The model; its attention, feed-forward and checkpointing are set for this call only.
         shard: This rank's part of the batch.
         ring: The ring that holds the batch.
+        attention: What attends in place of the ring, where the ring is of one process and its shard is all there is.
         feed_forward_block: Tokens whose feed-forward states are in memory at once.
         checkpoint: Whether each layer is computed again in the backward pass; without, a step is shorter by a forward
             pass and keeps every layer's activations.
+
+    Raises:
+        OctoberError: `attention` for a ring of several processes.
     """
-    attention = RingAttention(ring, layout=shard.layout, sequence_length=shard.sequence_length)
+    if attention is not None and ring.world_size > 1:
+        raise OctoberError(f"attention: sees one shard only; a ring of {ring.world_size} processes has its own")
+    attention = attention or RingAttention(ring, layout=shard.layout, sequence_length=shard.sequence_length)
     with _set_for_now(
         decoder, attention=attention, feed_forward=BlockwiseFeedForward(feed_forward_block), checkpoint=checkpoint
     ):

@@ -5,6 +5,7 @@ import itertools
 import pytest
 import torch
 
+from october.attention.ring_attention import AttentionChoice
 from october.errors import OctoberError
 from october.experiments.ring_attention import _long_documents as documents
 from october.experiments.ring_attention import retrieval, training
@@ -88,9 +89,43 @@ def test_stages_double_up_to_the_longest():
     assert retrieval.stages(99) == (9, 18, 36, 72, 99)
 
 
+def small_course(attention=None, **more):
+    given = {"contexts": (9,), "measured": (9,), "most_steps": 1, "final_steps": 1, **more}
+    return retrieval.Course(
+        retrieval.LineRetrieval(10, 3),
+        Shape(16, 16, 1, 16),
+        attention or AttentionChoice("ring"),
+        tokens_per_step=90,
+        learning_rate=0.01,
+        low_loss=0.1,
+        **given,
+    )
+
+
+def trained_on_rank(attention):
+    course = small_course(attention, contexts=(9, 45), measured=(45,), most_steps=3, final_steps=2)
+    decoder, steps = retrieval.train(course, retrieval.Ring(), seed=0)
+    answers = retrieval.right_answers(decoder, retrieval.Ring(), course, 45, 19, torch.Generator().manual_seed(5))
+    return torch.cat([weight.detach().flatten() for weight in decoder.parameters()]), steps, answers
+
+
+def test_every_choice_of_attention_trains_the_same_decoder(pool):
+    """One process with full or blockwise attention, and a ring of two by two layouts."""
+    weights, steps, answers = pool(1).run(trained_on_rank, AttentionChoice("full"))[0]
+    for size, choice in (
+        (1, AttentionChoice("blockwise", block_size=16)),
+        (2, AttentionChoice("ring")),
+        (2, AttentionChoice("ring", layout="striped")),
+    ):
+        for other, other_steps, other_answers in pool(size).run(trained_on_rank, choice):
+            assert torch.allclose(other, weights, atol=1e-4), (choice, float((other - weights).abs().max()))
+            assert other_steps == steps == {"9": 3, "45": 5}
+            assert other_answers == answers
+
+
 def right_on_rank():
     """A decoder that always says the first content."""
-    course = retrieval.Course(retrieval.LineRetrieval(10, 3), Shape(16, 16, 1, 16), (9,), (9,), 90, 0.1, 0.1, 1, 1)
+    course = small_course()
     decoder = course.shape.decoder(course.task.vocab_size, 45, seed=0)
     with torch.no_grad():
         decoder.norm.weight.zero_()

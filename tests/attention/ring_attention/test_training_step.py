@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from october.attention import DecoderConfig, Transformer
+from october.attention import DecoderConfig, Transformer, full_attention
 from october.attention.ring_attention import (
     LAYOUTS,
+    AttentionChoice,
     Ring,
     next_tokens,
     ring_loss,
@@ -261,9 +262,18 @@ def no_labels_on_rank():
     ring_loss(decoder(), training_shard(tokens(8), ring, labels=torch.full((2, 8), IGNORED)), ring)
 
 
+def other_attention_on_rank():
+    ring = Ring(time_limit=20.0)
+    ring_loss(decoder(), training_shard(tokens(8), ring), ring, attention=full_attention)
+
+
 @pytest.mark.parametrize(
     ("function", "words"),
-    [(differing_sums_on_rank, "ranks differ in numbers: 0: 3, 1: 4"), (no_labels_on_rank, "labels: none counts")],
+    [
+        (differing_sums_on_rank, "ranks differ in numbers: 0: 3, 1: 4"),
+        (no_labels_on_rank, "labels: none counts"),
+        (other_attention_on_rank, "attention: sees one shard only; a ring of 2 processes has its own"),
+    ],
 )
 def test_every_rank_says_what_is_wrong(pool, function, words):
     for outcome in pool(2).outcomes(function):
@@ -275,6 +285,32 @@ def test_the_decoder_keeps_its_own_settings():
     before = (model.attention, model.feed_forward, model.checkpoint)
     ring_loss(model, training_shard(tokens(9), Ring()), Ring()).backward()
     assert (model.attention, model.feed_forward, model.checkpoint) == before
+
+
+@pytest.mark.parametrize("choice", [AttentionChoice("full"), AttentionChoice("blockwise", block_size=4)])
+def test_a_ring_of_one_takes_attention_within_a_process(choice):
+    """Windows and packed documents too; the choice really runs, which a count of its calls shows."""
+    chosen, calls = choice.within_process(), []
+
+    def counted(*tensors, **options):
+        calls.append(options)
+        return chosen(*tensors, **options)
+
+    model, ids = decoder(window=5), documents(24)
+    shard = training_shard(tokens(24), Ring(), segment_ids=ids)
+    loss = ring_loss(model, shard, Ring(), attention=counted, checkpoint=False)
+    assert loss.item() == pytest.approx(plain_loss(decoder(window=5), tokens(24), ids).item(), rel=1e-10)
+    assert len(calls) == 2
+
+
+def test_the_choice_of_attention():
+    assert AttentionChoice("ring").within_process() is None
+    AttentionChoice("ring").check_processes(8)
+    AttentionChoice("full").check_processes(1)
+    with pytest.raises(OctoberError, match="attention=full: works within one process; give num_processes=1"):
+        AttentionChoice("full").check_processes(2)
+    with pytest.raises(OctoberError, match=r"attention\.block_size=8: ring attention has no blocks to size"):
+        AttentionChoice("ring", block_size=8)
 
 
 @given(
