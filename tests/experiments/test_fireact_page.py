@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shlex
 from dataclasses import replace
 
 import numpy as np
@@ -56,21 +55,6 @@ def there(tmp_path, monkeypatch):
         (files / f"{name}.json").write_text("[]")
     write_trajectories(tmp_path / "examples.jsonl", [trajectory("Rome", "Italy")])
     monkeypatch.chdir(tmp_path)
-
-
-def commands(page):
-    """The lines of the page's blocks that start october, as lists of overrides."""
-    blocks = re.findall(r"^```\w*\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    lines = [line for block in blocks for line in block.splitlines() if line.startswith("october ")]
-    return [shlex.split(line.replace("FOLDER", "FireAct"), comments=True)[1:] for line in lines]
-
-
-@pytest.mark.usefixtures("there")
-def test_every_command_binds(page):
-    found = commands(page)
-    assert len(found) > 7
-    for overrides in found:
-        configuration.check_command_line(overrides, multirun=False)
 
 
 @pytest.mark.usefixtures("there")

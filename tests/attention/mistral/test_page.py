@@ -1,15 +1,12 @@
-"""The page's blocks of Python run as they stand, on a tiny model in place of Mistral 7B; its commands compose."""
+"""The page's blocks of Python run as they stand, on a tiny model in place of Mistral 7B."""
 
 import re
-import shlex
 from pathlib import Path
 
 import pytest
 import tiny_tokenizers
 import torch
 from tiny_mistral import mistral
-
-from october import configuration
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -65,11 +62,3 @@ def test_the_block_for_a_ring_runs_on_every_rank(folder, pool, world_size):
     assert [lengths for _, lengths in found] == [[198], *[None] * (world_size - 1)]
     for state, _ in found[1:]:
         torch.testing.assert_close(state, found[0][0])
-
-
-def test_the_pages_commands_compose():
-    lines = re.findall(r"^october (experiment=.*?)(?:\s+#.*)?$", PAGE.read_text(), re.MULTILINE)
-    assert len(lines) >= 2
-    for line in lines:
-        overrides = shlex.split(line)
-        assert configuration.composed(overrides)["_target_"].startswith("october.experiments.mistral.")
