@@ -1,6 +1,7 @@
 """Two kinds of tiny tokenizer, trained in memory; also used by the tests of the house decoder."""
 
 import json
+from collections.abc import Sequence
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
@@ -13,13 +14,13 @@ CORPUS = [
 ]
 
 
-def sentencepiece_like() -> PreTrainedTokenizerFast:
-    """Spaces as '▁', unknown characters as bytes, a start token: as Llama and Gemma."""
+def sentencepiece_like(texts: Sequence[str] = CORPUS, vocab_size: int = 150) -> PreTrainedTokenizerFast:
+    """Spaces as '▁', unknown characters as bytes, a start token: as Llama and Gemma; with its bytes it grows larger."""
     tokens = ["<pad>", "<eos>", "<bos>", "<unk>", *(f"<0x{byte:02X}>" for byte in range(256))]
     trained = Tokenizer(models.BPE())
     trained.normalizer = normalizers.Replace(" ", "▁")
     trained.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next")
-    trained.train_from_iterator(CORPUS, trainers.BpeTrainer(vocab_size=150, show_progress=False))
+    trained.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=vocab_size, show_progress=False))
     learned = trained.get_vocab()
     vocabulary = {token: index for index, token in enumerate(tokens)}
     for token in sorted(learned, key=learned.__getitem__):
