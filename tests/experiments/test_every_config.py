@@ -1,6 +1,6 @@
 """Every experiment config composes, matches its function, and runs at size=tiny on the real offline data.
 
-One table of each paper that trains or asks Gemma runs on the real one; the others have its tokenizer on a small network.
+One table of each paper that trains or asks Gemma asks the real one; the others a small network.
 """
 
 from pathlib import Path

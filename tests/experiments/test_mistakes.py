@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from october.cli import main
+
 SPACE = ["experiment=space_time/space", "tracker=local", "size=tiny"]
 
 
@@ -58,8 +60,12 @@ def test_it_gets_one_line(tmp_path: Path, overrides: list[str], message: str) ->
         ("training.extractive.loss=x", "training.extractive.loss=x: input should be 'listwise' or 'in_batch'"),
     ],
 )
-def test_what_a_class_refuses_is_one_line_too(tmp_path: Path, override: str, message: str) -> None:
-    assert message in one_line(october(tmp_path, "experiment=recomp/open_qa", "tracker=local", "size=tiny", override))
+def test_what_a_class_refuses_is_one_line_too(override: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["experiment=recomp/open_qa", "tracker=local", "size=tiny", override])
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
 
 
 @pytest.mark.parametrize(
