@@ -20,7 +20,6 @@ from october.retrieval.ra_dit import (
     RetrieverExample,
     RetrieverSettings,
     mixed_examples,
-    train_retriever,
 )
 
 RETRIEVER = "RA-DIT retriever"  # what `trained_once` keeps it as
@@ -102,6 +101,8 @@ def tuned_retriever(reader: Reader, mixture: MixtureHandle, bench: Bench, tuning
     """
 
     def train(scratch: Path) -> tuple[Path, dict[str, Any]]:
+        from october.retrieval.ra_dit import train_retriever  # seconds, which a mistake or --cfg job need not wait for
+
         retriever = bench.retriever()
         examples = examples_of(retriever.store, mixture, tuning, bench.forbidden)
         learned, validation = examples[: tuning.num_examples], examples[tuning.num_examples :]
