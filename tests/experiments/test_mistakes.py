@@ -3,31 +3,31 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from october.cli import main
 
+Mistake = Callable[..., str]
 SPACE = ["experiment=space_time/space", "tracker=local", "size=tiny"]
 
 
-def october(folder: Path, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "october", *arguments],
-        cwd=folder,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+@pytest.fixture
+def mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Mistake:
+    """Returns the one line that a command line gets in an empty folder; in this process, where torch is loaded."""
+    monkeypatch.chdir(tmp_path)
 
+    def line(*arguments: str) -> str:
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        assert ended.value.code == 2
+        (only,) = capsys.readouterr().err.splitlines()
+        assert not list(tmp_path.rglob("record.json"))
+        return only
 
-def one_line(done: "subprocess.CompletedProcess[str]") -> str:
-    assert done.returncode == 2, done.stderr
-    lines = done.stderr.strip().splitlines()
-    assert len(lines) == 1, done.stderr
-    return lines[0]
+    return line
 
 
 @pytest.mark.parametrize(
@@ -47,9 +47,8 @@ def one_line(done: "subprocess.CompletedProcess[str]") -> str:
         (["model=served", "model.base_url=http://127.0.0.1:9/v1", "model.model=x"], "ServedHandle given where"),
     ],
 )
-def test_it_gets_one_line(tmp_path: Path, overrides: list[str], message: str) -> None:
-    assert message in one_line(october(tmp_path, *SPACE, *overrides))
-    assert not list(tmp_path.rglob("record.json"))
+def test_it_gets_one_line(mistake: Mistake, overrides: list[str], message: str) -> None:
+    assert message in mistake(*SPACE, *overrides)
 
 
 @pytest.mark.parametrize(
@@ -60,12 +59,8 @@ def test_it_gets_one_line(tmp_path: Path, overrides: list[str], message: str) ->
         ("training.extractive.loss=x", "training.extractive.loss=x: input should be 'listwise' or 'in_batch'"),
     ],
 )
-def test_what_a_class_refuses_is_one_line_too(override: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(["experiment=recomp/open_qa", "tracker=local", "size=tiny", override])
-    assert ended.value.code == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert message in line
+def test_what_a_class_refuses_is_one_line_too(mistake: Mistake, override: str, message: str) -> None:
+    assert message in mistake("experiment=recomp/open_qa", "tracker=local", "size=tiny", override)
 
 
 @pytest.mark.parametrize(
@@ -77,13 +72,23 @@ def test_what_a_class_refuses_is_one_line_too(override: str, message: str, capsy
         (",41.9,12.5", "name"),
     ],
 )
-def test_a_bad_row_of_an_entity_file_is_named(tmp_path: Path, row: str, message: str) -> None:
+def test_a_bad_row_of_an_entity_file_is_named(tmp_path: Path, mistake: Mistake, row: str, message: str) -> None:
     (tmp_path / "places.csv").write_text(f"name,latitude,longitude\nParis,48.9,2.4\n{row}\n")
-    line = one_line(october(tmp_path, *SPACE, "data=csv", "data.path=places.csv", "subsets=[null]"))
+    line = mistake(*SPACE, "data=csv", "data.path=places.csv", "subsets=[null]")
     assert "places.csv" in line
     assert message in line
 
 
 def test_missing_offline_packages_are_named_with_the_command(tmp_path: Path) -> None:
-    line = one_line(october(tmp_path, *SPACE, OCTOBER_HOME=str(tmp_path / "empty")))
+    """In a process of its own, as a user starts it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "october", *SPACE],
+        cwd=tmp_path,
+        env={**os.environ, "OCTOBER_HOME": str(tmp_path / "empty")},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.strip().splitlines()
     assert "october-offline" in line
