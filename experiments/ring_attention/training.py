@@ -1,4 +1,4 @@
-"""A byte-level language model on long documents: rings of 1, 2 and 4 train alike, and their longer contexts help.
+"""A byte-level language model on long documents: whether rings of 1, 2 and 4 train alike, and longer contexts help.
 
 Equal losses: the same windows of text on a ring of each size, alone.
 Longer context: a decoder trained at one process's context goes on at longer ones. Always the same processes train, with

@@ -65,7 +65,8 @@ def comparison(record: Record, published: Published) -> str:
 def circumstances(record: Record) -> str:
     """Return one line on how a record was made: size, machine, time, memory, code."""
     gpu = f"{record.hardware.gpus} x {record.hardware.gpu}" if record.hardware.gpu else ""
-    machine = gpu or f"{record.hardware.cpu}, {record.hardware.threads} threads"
+    threads = record.hardware.threads
+    machine = gpu or f"{record.hardware.cpu}, {threads} thread{'s' * (threads != 1)}"
     code = f"commit {record.commit[:10]}" if record.commit else "no commit"
     tree = "" if record.clean else " with uncommitted changes"
     seeds = f"{len(record.seeds)} seed{'s' * (len(record.seeds) != 1)}" if record.seeds else ""
