@@ -47,6 +47,26 @@ class RowCache(Cache, Protocol):
         """Return the bytes of all keys and values, free places included."""
 
 
+def checked_new_lengths(
+    cache: RowCache, shape: tuple[int, int], positions: torch.Tensor | None, new_lengths: Sequence[int] | None
+) -> list[int]:
+    """Return how many tokens count in each row of a pass; arguments as of `Cache.begin`.
+
+    Raises:
+        OctoberError: Positions are given (each row goes on where it ended), there are fewer rows, or lengths do not
+            fit the tokens.
+    """
+    rows, num_tokens = shape
+    new = [num_tokens] * rows if new_lengths is None else list(new_lengths)
+    if positions is not None:
+        raise OctoberError(f"positions with a {type(cache).__name__}: each row goes on where it ended; give none")
+    if rows > len(cache.lengths):
+        raise OctoberError(f"token_ids have {rows} rows: the cache has {len(cache.lengths)}")
+    if len(new) != rows or not all(0 <= count <= num_tokens for count in new):
+        raise OctoberError(f"new_lengths={new}: give {rows} numbers from 0 to {num_tokens}")
+    return new
+
+
 class RowCacheMaker(Protocol):
     """Makes the cache of a decoder: `DenseCache`, or another class of the same signature."""
 
@@ -104,17 +124,10 @@ class DenseCache:
         """Make room for a forward pass over the first rows; see `Cache.begin`.
 
         Raises:
-            OctoberError: Positions are given (each row goes on where it ended), there are fewer rows, or lengths do
-                not fit the tokens.
+            OctoberError: As `checked_new_lengths`.
         """
         rows, num_tokens = shape
-        new = [num_tokens] * rows if new_lengths is None else list(new_lengths)
-        if positions is not None:
-            raise OctoberError("positions with a DenseCache: each row goes on where it ended; give none")
-        if rows > len(self.lengths):
-            raise OctoberError(f"token_ids have {rows} rows: the cache has {len(self.lengths)}")
-        if len(new) != rows or not all(0 <= count <= num_tokens for count in new):
-            raise OctoberError(f"new_lengths={new}: give {rows} numbers from 0 to {num_tokens}")
+        new = checked_new_lengths(self, shape, positions, new_lengths)
         starts = self.lengths[:rows]
         ends = [start + count for start, count in zip(starts, new, strict=True)]
         self.reserve(max(ends))

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float, Int
 
 from ...errors import OctoberError
+from ..cache import checked_new_lengths
 from ..decoder_config import DecoderConfig
 from .rolling_pass import Pass
 
@@ -75,17 +76,10 @@ class RollingBufferCache:
         """Make room for a forward pass over the first rows; see `Cache.begin`.
 
         Raises:
-            OctoberError: Positions are given (each row goes on where it ended), there are fewer rows, or lengths do
-                not fit the tokens.
+            OctoberError: As `checked_new_lengths`.
         """
         rows, num_tokens = shape
-        new = [num_tokens] * rows if new_lengths is None else list(new_lengths)
-        if positions is not None:
-            raise OctoberError("positions with a RollingBufferCache: each row goes on where it ended; give none")
-        if rows > len(self.lengths):
-            raise OctoberError(f"token_ids have {rows} rows: the cache has {len(self.lengths)}")
-        if len(new) != rows or not all(0 <= count <= num_tokens for count in new):
-            raise OctoberError(f"new_lengths={new}: give {rows} numbers from 0 to {num_tokens}")
+        new = checked_new_lengths(self, shape, positions, new_lengths)
         self._pass = Pass(self.lengths[:rows], new, num_tokens, self.keys[0].device)
         self.reserve(max(self._pass.ends))
         for row, end in enumerate(self._pass.ends):

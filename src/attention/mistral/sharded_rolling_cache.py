@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ...errors import OctoberError
-from ..ring_attention import Layout, Ring, ShardedCache, merge_over, ring_attention, shard_positions
+from ..ring_attention import Layout, Ring, ShardedCache, merge_over, shard_positions
 
 _QUERIES_AT_ONCE = 64  # whose scores are in memory
 _ROOM = 16  # slots by which a buffer grows, at least
@@ -57,16 +57,7 @@ class ShardedRollingCache(ShardedCache):
         places = positions[0].cpu()
         if layer not in self._kept:
             self._kept[layer] = KeptTokens(key, value, places, self.length, sliding_window)
-            return ring_attention(
-                query,
-                key,
-                value,
-                self.ring,
-                layout=self.layout,
-                sliding_window=sliding_window,
-                scale=scale,
-                sequence_length=self.prompt_length,
-            )
+            return self._over_prompt(query, key, value, sliding_window=sliding_window, scale=scale)
         kept = self._kept[layer]
         mine = places % self.ring.world_size == self.ring.rank
         kept.add(

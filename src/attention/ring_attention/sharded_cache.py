@@ -20,7 +20,7 @@ from .all_reduce_merge import merge_over
 from .inputs import unit_stride
 from .layouts import Layout, Run, shard, shard_length, shard_positions, shard_runs
 from .merging import Rows
-from .ring import Ring, ring_attention
+from .ring import Ring, RingAttention
 from .tiles import Mask
 
 _ROOM = 64  # tokens for which a rank makes room at a time, at least
@@ -74,6 +74,7 @@ class ShardedCache:
         self.length = 0
         self._new = 0
         self._device = torch.device("cpu")  # of the positions
+        self._over_prompt = RingAttention(ring, layout=layout, sequence_length=prompt_length)
         self._layers: dict[int, _Layer] = {}
 
     def begin(
@@ -123,16 +124,7 @@ class ShardedCache:
             raise OctoberError("a sharded cache keeps no gradients: call the decoder under torch.inference_mode()")
         if layer not in self._layers:
             self._layers[layer] = _Layer(key.contiguous(), value.contiguous(), key.shape[2])
-            return ring_attention(
-                query,
-                key,
-                value,
-                self.ring,
-                layout=self.layout,
-                sliding_window=sliding_window,
-                scale=scale,
-                sequence_length=self.prompt_length,
-            )
+            return self._over_prompt(query, key, value, sliding_window=sliding_window, scale=scale)
         kept = self._layers[layer]
         mine = self._own_of_new()
         kept.append(key[:, :, mine], value[:, :, mine])
