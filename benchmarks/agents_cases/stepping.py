@@ -5,13 +5,13 @@ call it keeps keys and values and reads logits where it needs them. It runs on t
 stops at token ids, or this library's decoder with a single prompt.
 """
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 import transformers
 from shared_cases.threads import threads
+from shared_cases.timing import seconds_of
 
 from agents_cases.models import STOPS, VOCABULARY, random_llama, tokenizer
 from agents_cases.tasks import MAX_NEW_TOKENS, NotingLM, Replies, Task, Writer, check, one_by_one, together
@@ -64,7 +64,7 @@ def faster_writer(model: Any, decoder: Transformer, task: Task) -> tuple[Writer,
     first, seconds = Task(task.steps[:1], task.num_examples), {}
     for settings, write in writers.items():
         one_by_one(write, first)
-        seconds[settings] = min(_timed(write, first) for _ in range(2))
+        seconds[settings] = min(seconds_of(lambda write=write: one_by_one(write, first)) for _ in range(2))
     best = min(seconds, key=seconds.__getitem__)
     return writers[best], f"{best}: the faster of two; {threads()}"
 
@@ -134,9 +134,3 @@ class CountingCache(DenseCache):
         lengths = options.get("new_lengths")
         self.passed += shape[0] * shape[1] if lengths is None else sum(lengths)
         return super().begin(shape, **options)
-
-
-def _timed(write: Writer, task: Task) -> float:
-    started = time.perf_counter()
-    one_by_one(write, task)
-    return time.perf_counter() - started

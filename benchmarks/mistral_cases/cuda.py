@@ -1,11 +1,12 @@
 """Where a CUDA device is at hand: the 7B shape in bfloat16 with random weights, against transformers."""
 
 import statistics
-import time
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 import transformers
+from shared_cases.timing import seconds_of
 from torch import Tensor
 from transformers import DynamicCache, MistralForCausalLM
 
@@ -88,7 +89,7 @@ def tokens_per_second(calls: Mapping[str, Callable[[int], Tensor]], length: int)
     A call's first token comes with the pre-fill; what more tokens cost beyond it is decoding.
     """
     rounds = [
-        {(who, steps): seconds(call, steps) for who, call in calls.items() for steps in (1, 1 + STEPS)}
+        {(who, steps): seconds_of(partial(call, steps)) for who, call in calls.items() for steps in (1, 1 + STEPS)}
         for _ in range(1 + REPEATS)
     ][1:]  # the first one warms up
     rates = {}
@@ -96,13 +97,6 @@ def tokens_per_second(calls: Mapping[str, Callable[[int], Tensor]], length: int)
         first, all_steps = (statistics.median(each[who, steps] for each in rounds) for steps in (1, 1 + STEPS))
         rates[who] = (length / first, STEPS / (all_steps - first))
     return rates
-
-
-def seconds(call: Callable[[int], Tensor], steps: int) -> float:
-    """Return how long a call for so many tokens takes."""
-    started = time.perf_counter()
-    call(steps)
-    return time.perf_counter() - started
 
 
 def our_text(decoder: Transformer, token_ids: Tensor) -> Callable[[int], Tensor]:

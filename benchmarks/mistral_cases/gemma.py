@@ -3,8 +3,8 @@
 from functools import partial
 
 from shared_cases.threads import threads
+from shared_cases.timing import seconds_of
 
-from mistral_cases.generation import timed
 from october.attention import decoder_from
 from october.attention.mistral import MistralModel, pack_, quantize_
 from october.language_models import ModelHandle
@@ -48,4 +48,4 @@ def rate(model: MistralModel, batch: int, tokens: int) -> float:
     prompts = [f"A town called {number} lies" for number in range(batch)]
     write = partial(model.generate, prompts, max_new_tokens=tokens)
     write()
-    return batch * tokens / min(timed(write) for _ in range(REPEATS))
+    return batch * tokens / min(seconds_of(write) for _ in range(REPEATS))

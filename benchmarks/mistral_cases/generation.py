@@ -4,12 +4,12 @@ Neither side writes the prompt: the same random keys and values are put into bot
 cache, call after call, as the house's loop does. Its cache and its attention are the fastest of those that it has.
 """
 
-import time
 from collections.abc import Callable
 
 import torch
 import transformers
 from shared_cases.threads import threads
+from shared_cases.timing import seconds_of
 from torch import Tensor
 from transformers import MistralForCausalLM
 
@@ -71,7 +71,7 @@ def fastest_peer(dtype: str, batch: int, window: int) -> tuple[Callable[[], Tens
     for cache, attention in PEERS:
         call = peer_call(peer_model(window, dtype, attention), cache, batch)
         call()
-        seconds[cache, attention] = min(timed(call) for _ in range(3))
+        seconds[cache, attention] = min(seconds_of(call) for _ in range(3))
     cache, attention = min(seconds, key=seconds.__getitem__)
     settings = f"transformers {transformers.__version__}, {cache} cache, {attention}: the fastest of four; {threads()}"
     return peer_call(peer_model(window, dtype, attention), cache, batch), settings
@@ -100,10 +100,3 @@ def peer_call(model: MistralForCausalLM, kind: str, batch: int) -> Callable[[], 
 def same_tokens(our_tokens: Tensor, their_tokens: Tensor) -> None:
     """Check that both sides wrote the same."""
     assert torch.equal(our_tokens, their_tokens), "greedy tokens differ from those of transformers"
-
-
-def timed(call: Callable[[], object]) -> float:
-    """Return how many seconds a call takes."""
-    started = time.perf_counter()
-    call()
-    return time.perf_counter() - started

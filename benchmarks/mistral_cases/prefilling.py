@@ -1,7 +1,6 @@
 """Pre-fill against transformers, windowed attention against full, and chunk sizes against one another."""
 
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -9,6 +8,7 @@ from functools import partial
 import torch
 import transformers
 from shared_cases.threads import threads
+from shared_cases.timing import seconds_of
 from torch import Tensor
 from transformers import DynamicCache
 
@@ -109,7 +109,8 @@ def chunk_cases(divisor: int) -> list[Measured]:
     length = LONG_PROMPT // divisor
     decoder, token_ids = our_model(WINDOW // divisor), prompts(1, length)
     prefilled(decoder, token_ids[:, : 2 * PREFILL_CHUNK], None)
-    rounds = [{chunk: seconds_of(decoder, token_ids, chunk) for chunk in CHUNKS} for _ in range(REPEATS)]
+    calls = {chunk: partial(prefilled, decoder, token_ids, min(chunk, token_ids.shape[1])) for chunk in CHUNKS}
+    rounds = [{chunk: seconds_of(call) for chunk, call in calls.items()} for _ in range(REPEATS)]
     seconds = {chunk: statistics.median(each[chunk] for each in rounds) for chunk in CHUNKS}
     best = min(seconds, key=seconds.__getitem__)
     return [
@@ -125,10 +126,3 @@ def chunk_cases(divisor: int) -> list[Measured]:
             + f"; {threads()}",
         )
     ]
-
-
-def seconds_of(decoder: Transformer, token_ids: Tensor, chunk: int) -> float:
-    """Return the seconds of one pre-fill in chunks."""
-    started = time.perf_counter()
-    prefilled(decoder, token_ids, min(chunk, token_ids.shape[1]))
-    return time.perf_counter() - started

@@ -6,10 +6,10 @@ the peer reads the same passages in one prompt and decodes from that. Both in bf
 """
 
 import statistics
-import time
 from collections.abc import Callable, Sequence
 
 from shared_cases.threads import threads
+from shared_cases.timing import seconds_of
 
 from october.language_models import LanguageModel, ModelHandle
 from october.reporting.benchmarks import Case, Measured
@@ -61,12 +61,10 @@ def whole_case(lm: LanguageModel, asked: Sequence[Reading], what: str) -> Case:
 
 def decode_seconds(lm: LanguageModel, prompts: Sequence[str]) -> float:
     """Return what the tokens behind the first take."""
-    seconds = []
-    for count in (1, 1 + NUM_TOKENS):
-        started = time.perf_counter()
-        lm.generate(prompts, max_new_tokens=count)
-        seconds.append(time.perf_counter() - started)
-    return seconds[1] - seconds[0]
+    first, all_tokens = (
+        seconds_of(lambda count=count: lm.generate(prompts, max_new_tokens=count)) for count in (1, 1 + NUM_TOKENS)
+    )
+    return all_tokens - first
 
 
 def interleaved(ours: Callable[[], float], theirs: Callable[[], float]) -> tuple[float, float]:

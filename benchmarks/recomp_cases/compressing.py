@@ -5,7 +5,6 @@ queries. One call for a query is one forward pass of the query and its sentences
 stands the same call with its texts sorted by length and in the batches that suit the encoder best.
 """
 
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 import sentence_transformers
 from shared_cases.questions import asked
 from shared_cases.threads import threads
+from shared_cases.timing import seconds_of
 
 from october.language_models import EncoderHandle
 from october.reporting.benchmarks import Case
@@ -84,9 +84,7 @@ def fastest_batch(model: Any, queries: Sequence[str], documents: Documents) -> i
     query_by_query(model, queries, documents, BATCH_SIZES[0])
     seconds = {}
     for size in BATCH_SIZES:
-        started = time.perf_counter()
-        query_by_query(model, queries, documents, size)
-        seconds[size] = time.perf_counter() - started
+        seconds[size] = seconds_of(partial(query_by_query, model, queries, documents, size))
     return min(seconds, key=seconds.__getitem__)
 
 

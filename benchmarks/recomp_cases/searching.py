@@ -1,11 +1,11 @@
 """Searching flat vectors: milliseconds a query in batches, and against one query at a time."""
 
 import statistics
-import time
 from pathlib import Path
 
 import faiss
 import numpy as np
+from shared_cases.timing import seconds_of
 
 from october.reporting.benchmarks import Case, Measured
 from october.retrieval import DenseIndex, EmbeddingCache, Hits, PassageStore, build_index
@@ -56,11 +56,7 @@ def cases_of(index: DenseIndex, num_queries: int) -> list[Case | Measured]:
 def milliseconds(index: DenseIndex, queries: np.ndarray) -> float:
     """Return the median time of a query in batches, after one round that is not timed."""
     searched(index, queries, BATCH)
-    seconds = []
-    for _ in range(REPEATS):
-        started = time.perf_counter()
-        searched(index, queries, BATCH)
-        seconds.append(time.perf_counter() - started)
+    seconds = [seconds_of(lambda: searched(index, queries, BATCH)) for _ in range(REPEATS)]
     return 1000 * statistics.median(seconds) / len(queries)
 
 

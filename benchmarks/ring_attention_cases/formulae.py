@@ -4,6 +4,8 @@ import statistics
 from collections.abc import Callable
 from typing import Any
 
+from shared_cases.timing import seconds_of
+
 from october.attention.processes import Processes
 from october.attention.ring_attention import Layout
 from october.attention.ring_attention.activation_memory import ring_attention_elements
@@ -12,7 +14,6 @@ from october.attention.ring_attention.work_balance import attended_pairs
 from october.experiments.ring_attention._ring_common import QUANTITIES, Heads, attention_memory
 from october.experiments.ring_attention.exactness import mean_errors
 from october.reporting.benchmarks import Measured
-from ring_attention_cases.peers import timed
 from ring_attention_cases.tasks import HEADS, Task, forget, step, timeline, traffic
 
 SMALL_HEADS = Heads(num_heads=2, num_kv_heads=2, head_dim=64)  # where eight processes share two cores
@@ -174,5 +175,5 @@ def interleaved(ours: Callable[[], Any], peer: Callable[[], Any], repeats: int =
     """Return the median seconds of both calls, run in turn after an untimed call of each."""
     ours()
     peer()
-    pairs = [(timed(ours), timed(peer)) for _ in range(repeats)]
+    pairs = [(seconds_of(ours), seconds_of(peer)) for _ in range(repeats)]
     return statistics.median(pair[0] for pair in pairs), statistics.median(pair[1] for pair in pairs)

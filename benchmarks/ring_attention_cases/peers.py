@@ -1,6 +1,5 @@
 """Ours against torch's attention in one process, and against PyPI's `ring-attention-pytorch` on our processes."""
 
-import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -8,6 +7,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from shared_cases.timing import seconds_of
 
 from october.attention.processes import Processes
 from october.attention.ring_attention import ring_attention, shard, unshard
@@ -68,7 +68,7 @@ def fastest_bucket(ring: Processes, length: int) -> int:
     seconds = {}
     for bucket in BUCKETS:
         task = Task("package", length, layout="contiguous", bucket=bucket)
-        seconds[bucket] = min(timed(lambda task=task: ring.run(step, task)) for _ in range(2))
+        seconds[bucket] = min(seconds_of(lambda task=task: ring.run(step, task)) for _ in range(2))
         ring.run(forget, task)
     return min(seconds, key=seconds.__getitem__)
 
@@ -138,10 +138,3 @@ def same(
             assert error <= TOLERANCE[our_task.dtype], f"{our_task}: {name} differs by {error} from {peer_task}"
 
     return check
-
-
-def timed(call: Callable[[], Any]) -> float:
-    """Return how many seconds a call takes."""
-    started = time.perf_counter()
-    call()
-    return time.perf_counter() - started

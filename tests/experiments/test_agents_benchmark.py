@@ -66,7 +66,7 @@ def test_the_faster_way_is_the_peer(model, decoder, monkeypatch):
 
     seconds = iter([5.0, 4.0, 3.0, 6.0])
     monkeypatch.setattr(stepping, "one_by_one", lambda write, task: None)
-    monkeypatch.setattr(stepping, "_timed", lambda write, task: next(seconds))
+    monkeypatch.setattr(stepping, "seconds_of", lambda call: next(seconds))
     _, settings = stepping.faster_writer(model, decoder, Task((1,)))
     assert settings.startswith("this library's DecoderLM.generate, one prompt a call: the faster of two; torch")
 
