@@ -122,9 +122,10 @@ def test_mathematics_is_judged_by_the_last_boxed_expression(tmp_path):
 def test_rates_on_a_device_are_of_pre_fill_and_of_what_comes_after(monkeypatch):
     """Two seconds for 4,000 tokens, then .5 s each; the peer takes twice as long."""
     from mistral_cases import cuda
+    from shared_cases import timing
 
     clock = [0.0]
-    monkeypatch.setattr(cuda.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: clock[0])
 
     def taking(factor):
         def call(steps):
