@@ -42,7 +42,14 @@ REQUESTS = [
 SUMMARIES = [f"{name} lies by the river." if place % 2 else "" for place, name in enumerate(NAMES[:5])]
 EXTRACTIVE = {"batch_size": 4, "num_epochs": 2, "learning_rate": 3e-3, "warmup_steps": 1, "evaluate_every": 2}
 STUDENT = AbstractiveSettings(
-    learning_rate=3e-2, num_epochs=2, batch_size=2, warmup_steps=1, save_every=2, lora_rank=3, seed=4
+    learning_rate=3e-2,
+    num_epochs=2,
+    batch_size=2,
+    rows_at_once=2,
+    warmup_steps=1,
+    save_every=2,
+    lora_rank=3,
+    seed=4,
 )
 
 

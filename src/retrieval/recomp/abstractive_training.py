@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from torch import Tensor
+from torch.nn.functional import cross_entropy
 from transformers import DataCollatorForSeq2Seq, Seq2SeqTrainer, Seq2SeqTrainingArguments
 
 from ...errors import OctoberError
@@ -18,6 +20,7 @@ from ...language_models.base import same_length
 from ...language_models.training_runs import (
     LOGGED_AND_KEPT,
     PLAIN_ADAM,
+    accumulated_batches,
     check_positive,
     claim_folder,
     save_model,
@@ -34,7 +37,8 @@ class AbstractiveSettings:
     Attributes:
         learning_rate: Of Adam at its highest, after the warm-up; falls to 0 along a line.
         num_epochs: Passes over the examples.
-        batch_size: Examples of a step.
+        batch_size: Examples of a step, over all devices.
+        rows_at_once: That one device sees at once; memory grows with them.
         warmup_steps: Steps in which the learning rate rises.
         max_input_tokens: Of query and documents; the documents' last words are left out where there are more.
         max_target_tokens: Of a summary; a longer one is refused.
@@ -51,6 +55,7 @@ class AbstractiveSettings:
     learning_rate: float = 1e-5
     num_epochs: int = 3
     batch_size: int = 16
+    rows_at_once: int = 1
     warmup_steps: int = 1000
     max_input_tokens: int = 1024
     max_target_tokens: int = 512
@@ -100,7 +105,8 @@ def train_seq2seq(
 
     Raises:
         OctoberError: No examples, different numbers of requests and summaries, a query or a summary that is too long,
-            the folder holds another run, or training would end within its warm-up.
+            the folder holds another run, a batch is no multiple of what is seen at once, or training would end within
+            its warm-up.
     """
     inputs = _inputs(tokenizer, requests, summaries, settings)
     encoded = tokenizer([text + " " for text in inputs])
@@ -116,6 +122,7 @@ def train_seq2seq(
         ),
         train_dataset=rows,
         data_collator=DataCollatorForSeq2Seq(tokenizer, model=student, label_pad_token_id=NOT_LEARNED),
+        compute_loss_func=_seq2seq_loss,
         processing_class=tokenizer,
     )
     return _trained(trainer, Path(folder))
@@ -177,6 +184,12 @@ def _target(tokenizer: Any, token_ids: list[int], summary: str, settings: Abstra
     return token_ids
 
 
+def _seq2seq_loss(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int) -> Tensor:
+    """Return the mean negative log-probability of a step's tokens, whatever number of them this batch has."""
+    logits = outputs.logits.flatten(0, 1).float()
+    return cross_entropy(logits, labels.flatten(), ignore_index=NOT_LEARNED, reduction="sum") / num_items_in_batch
+
+
 def _arguments(folder: str | Path, settings: AbstractiveSettings) -> dict[str, Any]:
     return {
         "output_dir": str(folder),
@@ -184,7 +197,8 @@ def _arguments(folder: str | Path, settings: AbstractiveSettings) -> dict[str, A
         "learning_rate": settings.learning_rate,
         "warmup_steps": settings.warmup_steps,
         "num_train_epochs": settings.num_epochs,
-        "per_device_train_batch_size": settings.batch_size,
+        "per_device_train_batch_size": settings.rows_at_once,
+        "gradient_accumulation_steps": accumulated_batches(settings.batch_size, settings.rows_at_once),
         "save_strategy": "steps",
         "save_steps": settings.save_every,
         "seed": settings.seed,

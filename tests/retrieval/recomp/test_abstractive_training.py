@@ -57,19 +57,36 @@ def loss_by_loops(kind, model, tokenizer, places):
     return sum(losses) / len(losses)
 
 
+def without_dropout(model):
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        if hasattr(module, "dropout") and isinstance(module.dropout, float):
+            module.dropout = 0.0
+    return model
+
+
+@pytest.mark.parametrize("rows_at_once", [1, 5])
 @pytest.mark.parametrize("kind", STUDENTS)
-def test_the_loss_is_that_of_summaries_and_their_ends(kind, tmp_path):
+def test_the_loss_is_that_of_summaries_and_their_ends(kind, rows_at_once, tmp_path):
+    """The mean over all tokens of a step, whether its examples are seen at once or one by one."""
     model, tokenizer = STUDENTS[kind]()
-    if kind == "seq2seq":
-        for module in model.modules():
-            if isinstance(module, torch.nn.Dropout):
-                module.p = 0.0
-            if hasattr(module, "dropout") and isinstance(module.dropout, float):
-                module.dropout = 0.0
-    settings = replace(STUDENT, batch_size=5, num_epochs=1, warmup_steps=0)
+    without_dropout(model)
+    settings = replace(STUDENT, batch_size=5, rows_at_once=rows_at_once, num_epochs=1, warmup_steps=0)
     found = TRAINERS[kind](model, tokenizer, REQUESTS, SUMMARIES, tmp_path, settings)
     expected = loss_by_loops(kind, model, tokenizer, range(5))
     assert found.losses == pytest.approx([expected], rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", STUDENTS)
+def test_what_is_learned_does_not_depend_on_how_many_are_seen_at_once(kind, tmp_path):
+    found = []
+    for rows_at_once in (1, 2):
+        model, tokenizer = STUDENTS[kind]()
+        settings = replace(STUDENT, rows_at_once=rows_at_once, learning_rate=1e-3)
+        folder = tmp_path / str(rows_at_once)
+        found.append(TRAINERS[kind](without_dropout(model), tokenizer, REQUESTS, SUMMARIES, folder, settings))
+    assert found[0].losses == pytest.approx(found[1].losses, rel=1e-4)
 
 
 @pytest.mark.parametrize("kind", STUDENTS)
@@ -120,7 +137,8 @@ def test_a_trained_student_is_loaded_from_its_folder(trained):
 
 def test_bad_arguments_are_named(tmp_path):
     model, tokenizer = causal_student()
-    for name in ("learning_rate", "num_epochs", "batch_size", "lora_rank", "max_target_tokens", "save_every"):
+    names = ("learning_rate", "num_epochs", "batch_size", "rows_at_once", "lora_rank", "max_target_tokens")
+    for name in (*names, "save_every"):
         with pytest.raises(OctoberError, match=f"{name}=0: must be above 0"):
             AbstractiveSettings(**{name: 0})
     with pytest.raises(OctoberError, match="requests are empty"):
