@@ -8,8 +8,8 @@ import numpy as np
 from october.agents import Trajectory, write_viewer
 from october.agents.fireact import answer_scores, trajectory_cells
 from october.data.documents import Question
-from october.evaluation import points_cell
-from october.experiments.fireact._bench import Bench
+from october.evaluation import percent_cell, points_cell
+from october.experiments.fireact._bench import Bench, composition
 from october.reporting import Cell, Row
 
 METHOD_NAMES = {"io": "IO", "cot": "CoT", "react": "ReAct", "reflexion": "Reflexion"}  # in tables
@@ -39,6 +39,13 @@ def agent_row(
 def scores(bench: Bench, made: Sequence[Trajectory], questions: Sequence[Question] | None = None) -> np.ndarray:
     """Return what each answer is worth; to the bench's questions by default."""
     return answer_scores(made, bench.questions if questions is None else questions, bench.reward)
+
+
+def by_composition(bench: Bench, made: Sequence[Trajectory], questions: Sequence[Question]) -> dict[str, Cell]:
+    """Return the exact match (%) of each composition's questions, in alphabetical order."""
+    worth = scores(bench, made, questions)
+    names = np.array([composition(question) for question in questions])
+    return {f"EM, {name}": percent_cell(worth[names == name]) for name in sorted(set(names.tolist()))}
 
 
 def over(

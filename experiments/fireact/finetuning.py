@@ -12,7 +12,7 @@ from october.agents.fireact import INSTRUCTED, AgentTrainingSettings
 from october.data.documents import CorpusHandle, QuestionHandle
 from october.experiments.fireact._agents import Agent, Agents, prompted, tuned_agent
 from october.experiments.fireact._bench import Bench, Search
-from october.experiments.fireact._cells import agent_row, over, viewer
+from october.experiments.fireact._cells import agent_row, by_composition, over, viewer
 from october.experiments.fireact._systems import PROMPTED, TUNED
 from october.experiments.fireact._teaching import Teaching
 from october.language_models import ModelHandle
@@ -72,6 +72,9 @@ def finetuning(
     rows = [
         agent_row(first, name, made, name if name in published else None, questions) for name, made in given.items()
     ]
+    if folds is not None:
+        for row, made in zip(rows, given.values(), strict=True):
+            row.cells.update(by_composition(first, made, questions))
     return Result(
         rows=rows,
         evidence={

@@ -72,6 +72,8 @@ def test_finetuning(tmp_path, model):
     assert found[PROMPTED]["EM"] == PROMPTED_EM
     assert found[TUNED]["EM"] == 100.0
     assert found["one search, then read"]["EM"] == 50.0  # it says Pearl, the currency of one country of two
+    by_composition = {name: value for name, value in found[TUNED].items() if name.startswith("EM, ")}
+    assert by_composition == {"EM, bridge_currency": 100.0}
     assert (found[TUNED]["rounds"], found[TUNED]["searches"]) == (3.0, 2.0)
     assert claims_of("finetuning") <= set(result.evidence)
     assert result.evidence[f"EM, {TUNED} over {PROMPTED}"].value == 100.0 - PROMPTED_EM
