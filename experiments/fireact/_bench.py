@@ -7,7 +7,7 @@ city lies in. Whoever is taught some compositions is asked others.
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from october.agents import (
     CachedTool,
@@ -27,6 +27,8 @@ from october.data.documents import CorpusHandle, Question, QuestionHandle
 from october.errors import OctoberError
 from october.language_models import EncoderHandle
 from october.retrieval import Retriever, open_retriever, open_sparse_retriever
+
+Split = Literal["dev", "test"]  # of the questions that are asked; students learn from the training split
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ class Bench:
         search: How.
         compositions: Of the test questions; None takes all kinds.
         num_test: Test questions, the first of these compositions; None takes all.
+        split: Where these come from; dev where settings are chosen by them.
     """
 
     def __init__(
@@ -106,8 +109,10 @@ class Bench:
         search: Search,
         compositions: Sequence[str] | None,
         num_test: int | None,
+        split: Split = "test",
     ) -> None:
         self.data = data
+        self.split = split
         self.search = search
         self.compositions = compositions
         self.num_test = num_test
@@ -115,14 +120,14 @@ class Bench:
 
     @cached_property
     def questions(self) -> list[Question]:
-        """The test questions.
+        """The questions that are asked.
 
         Raises:
             OctoberError: There are none.
         """
-        chosen = self.of("test", self.compositions)[: self.num_test]
+        chosen = self.of(self.split, self.compositions)[: self.num_test]
         if not chosen:
-            raise OctoberError(f"{self.data.name}: no test questions of {self.compositions}")
+            raise OctoberError(f"{self.data.name}: no {self.split} questions of {self.compositions}")
         return chosen
 
     @cached_property

@@ -11,7 +11,7 @@ from october.agents import AgentSettings, Trajectory
 from october.agents.fireact import INSTRUCTED, AgentTrainingSettings
 from october.data.documents import CorpusHandle, QuestionHandle
 from october.experiments.fireact._agents import Agent, Agents, prompted, tuned_agent
-from october.experiments.fireact._bench import Bench, Search
+from october.experiments.fireact._bench import Bench, Search, Split
 from october.experiments.fireact._cells import agent_row, by_composition, over, viewer
 from october.experiments.fireact._systems import PROMPTED, TUNED
 from october.experiments.fireact._teaching import Teaching
@@ -33,6 +33,7 @@ def finetuning(
     agent: AgentSettings,
     num_test: PositiveInt | None,
     num_examples: PositiveInt,
+    split: Split,
     run: Run,
 ) -> Result:
     """Ask a model that is shown examples, and the same model after it learned from trajectories.
@@ -49,10 +50,11 @@ def finetuning(
         agent: How far an agent may go.
         num_test: Questions of each fold; null takes all.
         num_examples: In a prompt; the tuned model sees none.
+        split: Of the questions: test, or dev to choose settings by, which decides no claim.
         run: The run.
     """
     parts: list[list[str] | None] = [None] if folds is None else [*folds]
-    benches = [Bench(data, corpus, search, part, num_test) for part in parts]
+    benches = [Bench(data, corpus, search, part, num_test, split) for part in parts]
     given: dict[str, list[Trajectory]] = {PROMPTED: [], ONE_SEARCH: [], TUNED: []}
     for number, bench in enumerate(run.progress(benches, "folds"), start=1):
         taught = teaching.without(bench.compositions or ())
@@ -80,6 +82,7 @@ def finetuning(
         evidence={
             f"EM, {TUNED} over {name}": over(first, given[TUNED], given[name], questions)
             for name in (PROMPTED, ONE_SEARCH)
+            if split == "test"
         },
         figures={
             "What is answered": draw_rows(run.figures, "finetuning", rows, "EM"),

@@ -63,7 +63,7 @@ def without(arguments, *names):
 def folded(model):
     """The arguments of finetuning: of the compositions that are taught, a fold's own are not."""
     taught = ScriptedTeaching(["bridge_capital", "bridge_currency"], {"react": 4})
-    return without(settings(model, folds=[["bridge_currency"]], teaching=taught), "compositions")
+    return without(settings(model, folds=[["bridge_currency"]], teaching=taught, split="test"), "compositions")
 
 
 def test_finetuning(tmp_path, model):
@@ -80,6 +80,14 @@ def test_finetuning(tmp_path, model):
     (kept,) = kept_models(AGENT)
     assert (kept.about["trajectories"], kept.about["model"]) == (4, "student")
     assert {row.published for row in result.rows} - {None} == published_rows("finetuning")
+
+
+def test_settings_are_chosen_by_other_questions_which_decide_no_claim(tmp_path, model):
+    _, result = ran(tmp_path, "finetuning", finetuning, {**folded(model), "split": "dev"})
+    asked = Bench(Towns(), Lands(), Search(), ["bridge_currency"], None, "dev").questions
+    assert {cells["EM"].n for cells in (row.cells for row in result.rows)} == {len(asked)}
+    assert not {question.id for question in asked} & {q.id for q in Towns().load("test")}
+    assert result.evidence == {}
 
 
 def test_prompting(tmp_path, model):
