@@ -1,4 +1,4 @@
-"""The small decoder that both trained tables use, and the ranks' places when several rings train it together."""
+"""The small decoder that both trained tables use, the ranks' places when several rings train it together, and names."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -80,6 +80,11 @@ def rings_of(ring_size: int) -> Rings:
     rank, world_size = dist.get_rank(), dist.get_world_size()
     groups = [dist.new_group(list(range(first, first + ring_size))) for first in range(0, world_size, ring_size)]
     return Rings(Ring(groups[rank // ring_size]), Ring(), rank // ring_size, len(groups))
+
+
+def processes_in_words(count: int) -> str:
+    """Return "1 process", "2 processes" and so on, for the names of rows."""
+    return "1 process" if count == 1 else f"{count} processes"
 
 
 def learning_rates(highest: float, num_steps: int) -> Iterator[float]:

@@ -28,7 +28,7 @@ from october.attention.ring_attention.training_batch import IGNORED
 from october.errors import OctoberError
 from october.evaluation import bootstrap_cell, bootstrap_interval, interval_cell, paired_bootstrap_interval
 from october.experiments.ring_attention._ring_common import LazyProcesses
-from october.experiments.ring_attention._small_decoder import MAX_GRADIENT_NORM, Shape, set_rate
+from october.experiments.ring_attention._small_decoder import MAX_GRADIENT_NORM, Shape, processes_in_words, set_rate
 from october.files import content_hash
 from october.reporting import Cell, Result, Row, line_with_band, new_figure, save_figure
 from october.run import Run
@@ -222,8 +222,7 @@ def row(context: int, right: Mapping[int, np.ndarray], trained: Sequence[Mapping
         "over the shortest context": difference(right, context, min(right)),
         "training steps": Cell(value=None if None in steps else float(np.mean(steps))),
     }
-    processes = "1 process" if num_processes == 1 else f"{num_processes} processes"
-    return Row(name=f"{context:,} tokens over {processes}", cells=cells)
+    return Row(name=f"{context:,} tokens over {processes_in_words(num_processes)}", cells=cells)
 
 
 def accuracy(right: np.ndarray) -> Cell:

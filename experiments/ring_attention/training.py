@@ -39,6 +39,7 @@ from october.experiments.ring_attention._small_decoder import (
     Rings,
     Shape,
     learning_rates,
+    processes_in_words,
     rings_of,
     set_rate,
 )
@@ -250,7 +251,7 @@ def equal_rows(equal: Mapping[int, Sequence[Sequence[float]]], context: int) -> 
             "loss of the last step": mean_cell([losses[-1] for losses in runs], "nats"),
             "largest difference from one process": mean_cell(strays, "nats"),
         }
-        rows.append(Row(name=f"same context, {_processes(size)}", cells=cells))
+        rows.append(Row(name=f"same context, {processes_in_words(size)}", cells=cells))
     return rows
 
 
@@ -268,7 +269,7 @@ def context_rows(
             "held-out bits per byte": interval_cell(held_out, "bits"),
             "bits saved over one process": gain(bits[1], bits[size]),
         }
-        rows.append(Row(name=f"growing context, {_processes(size)}", cells=cells))
+        rows.append(Row(name=f"growing context, {processes_in_words(size)}", cells=cells))
     return rows
 
 
@@ -293,11 +294,7 @@ def draw(
         losses = np.mean([each["losses"] for each in trained], axis=0)
         smooth = max(1, len(losses) // 20)
         means = np.convolve(losses, np.ones(smooth) / smooth, mode="valid")
-        curves.plot(range(smooth, len(losses) + 1), means, label=f"context of {_processes(size)}")
+        curves.plot(range(smooth, len(losses) + 1), means, label=f"context of {processes_in_words(size)}")
     curves.set(xlabel="step", ylabel="training loss (nats per byte)")
     curves.legend()
     return save_figure(figure, folder, "training")
-
-
-def _processes(size: int) -> str:
-    return "1 process" if size == 1 else f"{size} processes"

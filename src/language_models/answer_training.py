@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Float, Int
 from torch.nn import functional
 
 from ..errors import OctoberError
@@ -51,12 +52,18 @@ def answer_loss(
     outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
 ) -> torch.Tensor:
     """Return the mean negative log-probability (nats) of learned tokens, those of all accumulated batches counted."""
-    targets = labels[:, 1:].flatten()
-    total = functional.cross_entropy(
-        outputs.logits.flatten(0, 1).float(), targets, ignore_index=NOT_LEARNED, reduction="sum"
-    )
-    count = (targets != NOT_LEARNED).sum() if num_items_in_batch is None else num_items_in_batch
-    return total / count
+    return token_loss(outputs.logits, labels[:, 1:], num_items_in_batch)
+
+
+def token_loss(
+    logits: Float[torch.Tensor, "rows places vocab_size"],
+    targets: Int[torch.Tensor, "rows places"],
+    count: torch.Tensor | int | None = None,
+) -> torch.Tensor:
+    """Return the summed negative log-probability (nats) of learned targets over a count of them; None counts these."""
+    learned = targets.flatten()
+    total = functional.cross_entropy(logits.flatten(0, 1).float(), learned, ignore_index=NOT_LEARNED, reduction="sum")
+    return total / ((learned != NOT_LEARNED).sum() if count is None else count)
 
 
 def answer_trainer(

@@ -12,7 +12,7 @@ from fireact_run import trajectory
 from pages import dead_links, filled_without_records, names_after_blocks
 
 from october import catalogue, configuration
-from october.agents import Action, Step, finished, write_trajectories
+from october.agents import Action, Step, finished
 from october.agents.fireact import supervised_examples
 from october.errors import OctoberError
 from october.experiments.fireact._agents import AGENT, Agent
@@ -45,19 +45,7 @@ def test_everything_that_is_named_exists(page):
         assert names <= set(catalogue.choices(group))
 
 
-@pytest.fixture
-def there(tmp_path, monkeypatch):
-    """What a reader has: the authors' files where they are cloned, trajectories to show, and the hub."""
-    monkeypatch.delenv("HF_HUB_OFFLINE")  # checks fetch nothing
-    files = tmp_path / "FireAct/data/finetune/alpaca_format"
-    files.mkdir(parents=True)
-    for name in ("hotpotqa", "hotpotqa_multimethod"):
-        (files / f"{name}.json").write_text("[]")
-    write_trajectories(tmp_path / "examples.jsonl", [trajectory("Rome", "Italy")])
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.mark.usefixtures("there")
+@pytest.mark.usefixtures("what_a_reader_has")
 @pytest.mark.parametrize("teaching", ["released", "prompted"])
 @pytest.mark.parametrize("table", ["finetuning", "multi_method", "scaling"])
 def test_who_teaches_can_be_chosen(table, teaching):
@@ -67,7 +55,7 @@ def test_who_teaches_can_be_chosen(table, teaching):
         configuration.check_command_line([*chosen, "+teaching.depth=1"], multirun=False)
 
 
-@pytest.mark.usefixtures("there")
+@pytest.mark.usefixtures("what_a_reader_has")
 def test_a_key_that_a_task_does_not_take_is_named():
     chosen = ["experiment=fireact/multi_task", "teaching@tasks.bridge.teaching=released"]
     with pytest.raises(

@@ -79,10 +79,11 @@ def test_a_bad_row_of_an_entity_file_is_named(tmp_path: Path, mistake: Mistake, 
     assert message in line
 
 
-def test_missing_offline_packages_are_named_with_the_command(tmp_path: Path) -> None:
+@pytest.mark.parametrize("experiment", ["space_time/space", "recomp/open_qa"])
+def test_missing_offline_packages_are_named_with_the_command(tmp_path: Path, experiment: str) -> None:
     """In a process of its own, as a user starts it."""
     done = subprocess.run(
-        [sys.executable, "-m", "october", *SPACE],
+        [sys.executable, "-m", "october", f"experiment={experiment}", "tracker=local", "size=tiny"],
         cwd=tmp_path,
         env={**os.environ, "OCTOBER_HOME": str(tmp_path / "empty")},
         capture_output=True,

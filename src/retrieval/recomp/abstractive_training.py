@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 from transformers import DataCollatorForSeq2Seq, Seq2SeqTrainer, Seq2SeqTrainingArguments
 
 from ...errors import OctoberError
-from ...language_models.answer_training import NOT_LEARNED, TrainingExample, answer_trainer, with_lora
+from ...language_models.answer_training import NOT_LEARNED, TrainingExample, answer_trainer, token_loss, with_lora
 from ...language_models.base import same_length
 from ...language_models.training_runs import (
     LOGGED_AND_KEPT,
@@ -186,8 +185,7 @@ def _target(tokenizer: Any, token_ids: list[int], summary: str, settings: Abstra
 
 def _seq2seq_loss(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int) -> Tensor:
     """Return the mean negative log-probability of a step's tokens, whatever number of them this batch has."""
-    logits = outputs.logits.flatten(0, 1).float()
-    return cross_entropy(logits, labels.flatten(), ignore_index=NOT_LEARNED, reduction="sum") / num_items_in_batch
+    return token_loss(outputs.logits, labels, num_items_in_batch)
 
 
 def _arguments(folder: str | Path, settings: AbstractiveSettings) -> dict[str, Any]:
