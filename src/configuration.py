@@ -275,7 +275,7 @@ def _check_key(override: Override, base: DictConfig) -> None:
     if _group_of(override) or override.is_add() or override.is_force_add():
         return
     key = override.key_or_group
-    if key.split(".")[0] == "hydra":
+    if key.startswith(("hydra.", "hydra/")):  # its own keys and groups, say hydra/job_logging=disabled
         return
     node: Any = base
     for depth, part in enumerate(key.split(".")):

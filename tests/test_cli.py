@@ -54,6 +54,11 @@ def test_sizes_and_seed_reach_the_function(october: Command, tmp_path: Path) -> 
     assert record["claims"][0]["verdict"] == "not tested at this scale"
 
 
+def test_hydras_own_groups_can_be_chosen(october: Command, tmp_path: Path) -> None:
+    assert october(COIN, LOCAL, "size=tiny", "hydra/job_logging=disabled").returncode == 0
+    assert "job_logging: disabled" in (only_run(tmp_path) / ".hydra/hydra.yaml").read_text()
+
+
 def test_a_sweep_makes_a_record_for_each_point(october: Command, tmp_path: Path) -> None:
     done = october("-m", COIN, LOCAL, "seed=0,1", "num_throws=10,20")
     assert done.returncode == 0, done.stderr

@@ -12,16 +12,18 @@ from october.cli import main
 
 Mistake = Callable[..., str]
 SPACE = ["experiment=space_time/space", "tracker=local", "size=tiny"]
+UNLOGGED = ["hydra/job_logging=none", "hydra/hydra_logging=none"]  # configuring it closes streams that pytest has open
 
 
 @pytest.fixture
 def mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Mistake:
     """Returns the one line that a command line gets in an empty folder; in this process, where torch is loaded."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", sys.argv)  # Hydra's is put in its place
 
     def line(*arguments: str) -> str:
         with pytest.raises(SystemExit) as ended:
-            main(arguments)
+            main([*arguments, *UNLOGGED])
         assert ended.value.code == 2
         (only,) = capsys.readouterr().err.splitlines()
         assert not list(tmp_path.rglob("record.json"))
