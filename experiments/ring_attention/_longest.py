@@ -2,6 +2,10 @@
 
 Memory is close to linear in the length for all methods but vanilla, so the next length to try is where the straight
 line through the two nearest measurements meets the budget; the search ends when the next length up does not fit.
+
+What does not grow (weights, gradients, the buckets that add them up) can hide what does on short sequences, so that
+memory grows faster the longer they are, never slower. A line through measured lengths then lies below the memory beyond
+them: an extrapolated context is the most that could fit.
 """
 
 from collections.abc import Callable
@@ -14,7 +18,8 @@ class Longest:
 
     Attributes:
         context: Tokens; 0 where not even the shortest fits.
-        extrapolated: Whether it lies beyond the lengths that were run, on the line through the longest two.
+        extrapolated: Whether it lies beyond the lengths that were run, on the line through the longest two: then no
+            longer context fits, and perhaps not even this one.
         peaks: Every length that was run, with its peak in bytes.
     """
 

@@ -122,12 +122,12 @@ def attention_peaks(
     with TensorMemory(*inputs) as memory:
         with AnonymousMemory() as forward_growth:
             output = attend()
-        forward = memory.peak_bytes
+        forward, held = memory.peak_bytes, memory.live_bytes
+        memory.hold(grad_output)
         memory.reset_peak()
-        held = memory.live_bytes
         with AnonymousMemory() as backward_growth:
             gradients = torch.autograd.grad(output, inputs, grad_output)
-        backward = memory.peak_bytes + grad_output.nbytes
+        backward = memory.peak_bytes
     del gradients
     return {
         "forward": forward,

@@ -109,7 +109,8 @@ def max_context(
         world_sizes: Processes of the rings; under torchrun its own number alone.
         step: Tokens on each process are multiples of it.
         start: Tokens on each process that are tried first.
-        longest_run: Tokens of the longest sequence that is run; beyond it memory is extrapolated by its line.
+        longest_run: Tokens of the longest sequence that is run; beyond it memory is extrapolated by its line, which
+            shows the most that could fit. The claims look at none of that.
         block_size: Tokens of a block in the blockwise methods, and whose logits are in memory at once.
         threads: Of torch, shared evenly by the processes.
         run: The run.
@@ -192,7 +193,7 @@ def context_row(method: Method, size: int, found: Found, predicted: int) -> Row:
     lengths = [length for length, _ in found["peaks"]]
     cells = {
         "longest context": exact_cell(found["context"], "tokens"),
-        "found": Cell(value="extrapolated" if found["extrapolated"] else "measured"),
+        "found": Cell(value="at most, extrapolated" if found["extrapolated"] else "measured"),
         "longest run": exact_cell(max(lengths), "tokens"),
         "steps run": Cell(value=len(lengths)),
         "by the model": exact_cell(predicted, "tokens"),
@@ -202,16 +203,22 @@ def context_row(method: Method, size: int, found: Found, predicted: int) -> Row:
 
 
 def evidence(found: Contexts, sizes: Sequence[int], alone: int) -> dict[str, Cell]:
-    """Return what decides the claims. Bytes are counted, so that every search finds the same."""
-    contexts = [found["ring", size]["context"] for size in sizes]
-    best = max(found[method, alone]["context"] for method in BASELINES)
-    if not min(contexts) or not best:
+    """Return what decides the claims: measured contexts alone, as an extrapolated one is only a bound from above.
+
+    Bytes are counted, so that every search finds the same.
+    """
+    measured = {size: found["ring", size]["context"] for size in sizes if not found["ring", size]["extrapolated"]}
+    baselines = [found[method, alone] for method in BASELINES]
+    best = max(each["context"] for each in baselines)
+    if not measured or not min(measured.values()):
         return {}
-    shares = [context / (size * best) for size, context in zip(sizes, contexts, strict=True)]
-    decided = {"context over the best baseline's, per process": exact_cell(min(shares))}
-    if len(sizes) > 1:
-        slope = float(np.polyfit(np.log(sizes), np.log(contexts), 1)[0])
-        decided["slope of log context over log processes"] = exact_cell(slope)
+    decided = {}
+    if best and not any(each["extrapolated"] for each in baselines):
+        share = min(context / (size * best) for size, context in measured.items())
+        decided["measured context over the best baseline's, per process"] = exact_cell(share)
+    if len(measured) > 1:
+        slope = float(np.polyfit(np.log([*measured]), np.log([*measured.values()]), 1)[0])
+        decided["slope of log measured context over log processes"] = exact_cell(slope)
     return decided
 
 
@@ -229,5 +236,5 @@ def draw(folder: Path, found: Contexts, sizes: Sequence[int], alone: int, shape:
     axes.set(xscale="log", yscale="log", xlabel="processes", ylabel="longest context (tokens)")
     axes.set_xticks(list(sizes), [str(size) for size in sizes])
     axes.tick_params(axis="x", which="minor", bottom=False)
-    axes.legend(fontsize=8, title="dots measured (hollow: extrapolated), dashed by the model")
+    axes.legend(fontsize=8, title="dots measured (hollow: extrapolated, at most), dashed by the model")
     return save_figure(figure, folder, "max_context")

@@ -136,12 +136,16 @@ def feed_forward_peaks(tokens: int, heads: Heads, block_size: int | None) -> Pea
     module = nn.Sequential(nn.Linear(hidden, 4 * hidden), nn.GELU(), nn.Linear(4 * hidden, hidden))
     states = torch.randn(1, tokens, hidden, requires_grad=True)
     grad_output = torch.ones_like(states)
-    with TensorMemory(states) as counted:
+    weights = sum(weight.nbytes for weight in module.parameters())
+    with TensorMemory(states, *module.parameters()) as counted:  # else those that an operation takes a view of would
+        counted.live_bytes -= weights
+        counted.reset_peak()
         output = module(states) if block_size is None else BlockwiseFeedForward(block_size)(module, states)
         forward = counted.peak_bytes
+        counted.hold(grad_output)
         counted.reset_peak()
         torch.autograd.grad(output, states, grad_output)
-        return {"feed-forward forward": forward, "feed-forward backward": counted.peak_bytes + grad_output.nbytes}
+        return {"feed-forward forward": forward, "feed-forward backward": counted.peak_bytes}
 
 
 def baseline_row(method: Method, length: int, heads: Heads, block_size: int, peaks: Peaks) -> Row:

@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from october.experiments.ring_attention._longest import longest_context
-from october.experiments.ring_attention._ring_common import Heads, drawn
+from october.experiments.ring_attention._ring_common import Heads, attention_peaks, drawn
 from october.experiments.ring_attention.exactness import Setting, allowed_pairs, dense_reference
+from october.experiments.ring_attention.max_context import BASELINES, evidence
+from october.experiments.ring_attention.memory import feed_forward_peaks
 from october.experiments.ring_attention.overlap import expected_share, share_of
 
 
@@ -50,6 +52,58 @@ def test_two_lengths_are_run_before_a_line_is_drawn_and_none_beyond_the_longest(
     assert (found.context, found.extrapolated) == (99_900 // step * step, True)
     assert len(found.peaks) >= 2
     assert max(found.peaks) <= max(2 * step, longest_run)
+
+
+def longest(context, *, extrapolated=False):
+    return {"context": context, "extrapolated": extrapolated, "peaks": []}
+
+
+def test_claims_on_contexts_look_at_measured_ones_alone():
+    contexts = {(method, 1): longest(100) for method in BASELINES}
+    contexts |= {("ring", size): longest(90 * size) for size in (1, 2, 4)}
+    contexts["ring", 8] = longest(10**6, extrapolated=True)
+    decided = evidence(contexts, [1, 2, 4, 8], 1)
+    assert decided["slope of log measured context over log processes"].value == pytest.approx(1)
+    assert decided["measured context over the best baseline's, per process"].value == pytest.approx(0.9)
+
+
+def test_without_measured_contexts_no_claim_is_decided():
+    contexts = {(method, 1): longest(100) for method in BASELINES}
+    rings = {("ring", size): longest(90 * size, extrapolated=True) for size in (1, 2)}
+    assert evidence({**contexts, **rings}, [1, 2], 1) == {}
+    measured = {("ring", size): longest(90 * size) for size in (1, 2)}
+    beyond = {("vanilla", 1): longest(100, extrapolated=True)}
+    assert [*evidence({**contexts, **beyond, **measured}, [1, 2], 1)] == [
+        "slope of log measured context over log processes"
+    ]
+
+
+def test_what_is_extrapolated_is_a_bound_from_above():
+    """A floor that hides what grows on the shorter of the two lengths makes the line too flat."""
+
+    def peak(length):
+        return max(8_000, 1000 + 10 * length)
+
+    assert longest_context(peak, 50_000, step=8, start=64, longest_run=10**4).context == 4896
+    flat = longest_context(peak, 50_000, step=8, start=304, longest_run=1000)
+    assert flat.extrapolated
+    assert flat.context > 4896
+
+
+def test_the_gradient_of_the_output_counts_once_and_only_in_the_backward_pass():
+    *inputs, grad_output = drawn(0, 64, Heads(1, 1, 8), torch.float32)
+    inputs = [tensor.requires_grad_() for tensor in inputs]
+    unit = grad_output.nbytes
+    peaks = attention_peaks(lambda: inputs[0] + inputs[1] + inputs[2], inputs, grad_output)
+    assert peaks["forward"] == 5 * unit  # the inputs, a sum, and the sum of sums
+    assert peaks["backward"] == 5 * unit  # the inputs, the output and its gradient, which all inputs share
+
+
+def test_weights_of_a_feed_forward_network_do_not_count():
+    heads = Heads(2, 2, 8)
+    tokens, unit = 32, 32 * 16 * 4  # of the smaller layers, in bytes
+    peaks = feed_forward_peaks(tokens, heads, None)
+    assert peaks == {"feed-forward forward": (1 + 4 + 4 + 1) * unit, "feed-forward backward": (10 + 1 + 4) * unit}
 
 
 def test_waiting_by_formula_is_that_of_a_ring_simulated_round_by_round():

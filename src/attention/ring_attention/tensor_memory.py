@@ -40,7 +40,11 @@ class TensorMemory(TorchDispatchMode):
         self.live_bytes = self.peak_bytes = 0
         self._releases: dict[int, weakref.finalize[..., Any]] = {}  # by the address of a living storage
         for tensor in held:
-            self._count(tensor)
+            self.hold(tensor)
+
+    def hold(self, tensor: Tensor) -> None:
+        """Count a tensor that was made elsewhere from now on, once however many operations return views of it."""
+        self._count(tensor)
 
     def reset_peak(self) -> None:
         """Start a new peak from what is alive now, say between the forward and the backward pass."""

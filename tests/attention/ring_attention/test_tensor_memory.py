@@ -61,6 +61,17 @@ def test_what_was_held_before_counts_while_it_lives():
         assert made.sum() == 0
 
 
+def test_what_is_held_later_counts_once_from_then_on():
+    gradient = torch.zeros(100)
+    with TensorMemory() as memory:
+        memory.hold(gradient)
+        assert memory.live_bytes == 400
+        views = [gradient[:50], gradient.view(10, 10)]
+        assert memory.live_bytes == memory.peak_bytes == 400
+        del gradient, views
+        assert memory.live_bytes == 0
+
+
 def test_what_autograd_keeps_is_alive_though_no_name_holds_it():
     weight = torch.ones(1000, requires_grad=True)
     with TensorMemory(weight) as memory:
