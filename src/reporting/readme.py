@@ -6,6 +6,7 @@ A file marks such a part with two comment lines, and what stands between them is
     <!-- table:NAME/TABLE:start -->         our table beside theirs
     <!-- claims:NAME:start -->              the paper's claims with their verdicts
     <!-- published:NAME:start -->           every table and figure of the paper, and what becomes of it here
+    <!-- cells:NAME/ID:start -->            what the paper prints in the table of that id in published.yaml
     <!-- benchmark:NAME:start -->           what benchmarks/NAME.py measured beside its peers, and the bars
     <!-- ...:end -->
 """
@@ -28,6 +29,7 @@ from .tables import (
     claims_table,
     comparison,
     paper_claims,
+    published_cells,
     published_tables,
     summary,
     tally,
@@ -119,6 +121,8 @@ def _block(
     if kind == "results" and not name:
         return summary(list(papers.values()), records, links=True)
     paper, _, table = name.partition("/")
+    if kind == "cells" and paper in papers and any(entry.id == table for entry in papers[paper].tables):
+        return published_cells(papers[paper].table(table))
     if kind not in ("table", "claims", "published") or paper not in papers or bool(table) != (kind == "table"):
         raise OctoberError(
             f"{path}: nothing is known to fill {kind}:{name} with (papers: {', '.join(papers) or 'none'})"

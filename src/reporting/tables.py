@@ -177,6 +177,12 @@ def published_tables(published: Published) -> str:
     return aligned(["in the paper", "what", "experiment", "here", "why, or what differs"], rows)
 
 
+def published_cells(table: PublishedTable) -> str:
+    """Return what a published table prints, in Markdown: for tables that nothing here stands beside."""
+    rows = [[row.name, *(_plain(row.cells.get(column)) for column in table.columns)] for row in table.rows]
+    return f"{numbered(table)}: {table.what.rstrip('.')}.\n\n{aligned(['row', *table.columns], rows)}"
+
+
 def headline(record: Record, published: Published) -> tuple[Row, str] | None:
     """Return the row and column that stand for a record.
 

@@ -110,6 +110,14 @@ def test_one_record_for_each_device_is_shown(make_record, record, published):
     assert "size=small" not in block
 
 
+def test_what_a_table_prints(readme, published):
+    path = readme("<!-- cells:coin/heads:start -->\n<!-- cells:coin/heads:end -->\n")
+    lines = regenerated([path], {"coin": published}, [])[path].splitlines()
+    assert "Table 1: share of heads." in lines
+    assert [cell.strip() for cell in lines[-4].strip("|").split("|")] == ["a coin", "0.5", "12,000"]
+    assert [cell.strip() for cell in lines[-3].strip("|").split("|")] == ["a bent coin", "0.61", "–"]
+
+
 def test_files_without_parts_are_left_alone(readme, published):
     assert regenerated([readme("no parts, <!-- a comment -->")], {"coin": published}, []) == {}
 
@@ -127,6 +135,8 @@ def test_files_without_parts_are_left_alone(readme, published):
         ),
         ("<!-- chart:coin:start -->\n<!-- chart:coin:end -->\n", "nothing is known to fill chart:coin with"),
         ("<!-- table:coin:start -->\n<!-- table:coin:end -->\n", "nothing is known to fill table:coin with"),
+        ("<!-- cells:coin/x:start -->\n<!-- cells:coin/x:end -->\n", "nothing is known to fill cells:coin/x with"),
+        ("<!-- cells:dice/x:start -->\n<!-- cells:dice/x:end -->\n", "nothing is known to fill cells:dice/x with"),
         ("<!-- claims:coin/x:start -->\n<!-- claims:coin/x:end -->\n", "nothing is known to fill claims:coin/x with"),
     ],
 )
