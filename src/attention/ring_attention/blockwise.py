@@ -5,7 +5,7 @@ each block's weights from the log-sum-exp. The feed-forward network goes block b
 computed again in the backward pass, so that its 4 h wide states exist for one block only.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -114,7 +114,7 @@ class BlockwiseFeedForward:
         """Return `module(states)`; the module treats each token on its own."""
         blocks = torch.split(states, self.block_size, dim=1)
         if not torch.is_grad_enabled():
-            return torch.cat([module(block) for block in blocks], dim=1)
+            return _into_one(module, blocks)
         return torch.cat([checkpoint(module, block, use_reentrant=False) for block in blocks], dim=1)
 
 
@@ -138,6 +138,18 @@ class _Tiled(torch.autograd.Function):
         rows = QueryRows(query, output, unit_stride(grad_output), log_sum_exp)
         add_gradients_(gradients, ctx.tiles, rows, key, value, ctx.scale)
         return *(gradient.to(query.dtype) for gradient in gradients), None, None
+
+
+def _into_one(module: Callable[[Tensor], Tensor], blocks: Sequence[Tensor]) -> Tensor:
+    """Return the results of all blocks, each written to its place at once: a list of them would be a second copy."""
+    first = module(blocks[0])
+    batch, _, *width = first.shape
+    output = first.new_empty(batch, sum(block.shape[1] for block in blocks), *width)
+    places = torch.split(output, [block.shape[1] for block in blocks], dim=1)
+    places[0].copy_(first)
+    for place, block in zip(places[1:], blocks[1:], strict=True):
+        place.copy_(module(block))
+    return output
 
 
 def _scale(scale: float | None, query: Tensor) -> float:

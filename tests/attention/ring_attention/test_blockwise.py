@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tiny_decoders import LargestTensor
 
 from october.attention.ring_attention import BlockwiseAttention, BlockwiseFeedForward, blockwise_attention, kernels
+from october.attention.ring_attention.tensor_memory import TensorMemory
 from october.errors import OctoberError
 
 
@@ -101,6 +102,28 @@ def test_blockwise_feed_forward_equals_the_whole_with_the_states_of_one_block():
     found = torch.autograd.grad(output, wanted, grad)
     for ours, theirs in zip(found, torch.autograd.grad(module(states), wanted, grad), strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+def test_blockwise_feed_forward_holds_little_besides_its_input_and_output():
+    """Without gradients one of each; with them blocks' outputs are put together once, and so are their gradients."""
+    blocks, length, hidden = 32, 1024, 8
+    module = torch.nn.Sequential(
+        torch.nn.Linear(hidden, 4 * hidden), torch.nn.GELU(), torch.nn.Linear(4 * hidden, hidden)
+    )
+    states, grad = (torch.randn(1, length, hidden, requires_grad=needed) for needed in (True, False))
+    unit, feed_forward = states.nbytes, BlockwiseFeedForward(length // blocks)
+    of_a_block = 12 * unit // blocks  # its wide state before and after the activation, and one gradient
+    with torch.no_grad(), TensorMemory(states) as memory:
+        alone = feed_forward(module, states)
+        assert memory.peak_bytes <= 2 * unit + of_a_block
+    with TensorMemory(states) as memory:
+        output = feed_forward(module, states)
+        assert memory.peak_bytes <= 3 * unit + of_a_block
+        memory.hold(grad)
+        memory.reset_peak()
+        torch.autograd.grad(output, states, grad)
+        assert memory.peak_bytes <= 5 * unit + 2 * of_a_block
+    torch.testing.assert_close(alone, output)
 
 
 @pytest.mark.parametrize(
