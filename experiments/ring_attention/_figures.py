@@ -25,20 +25,26 @@ def draw_scale(
     fewest: Mapping[str, Sequence[StepEstimate]],
     spread: Mapping[str, Sequence[StepEstimate]],
 ) -> Path:
-    """Draw the hours of a step by context, and the waiting share when one sequence is spread over ever more devices.
+    """Draw a step's hours and traffic by context, and memory and waiting when one sequence is spread over more devices.
 
     Args:
         folder: Where the picture goes.
         fewest: By device, estimates for each context on the fewest devices that hold it.
         spread: By device, estimates for one context on a growing number of devices.
     """
-    figure, (hours, waiting) = new_figure(1, 2, width=10.4, height=3.9)
+    figure, (hours, sent, memory, waiting) = new_figure(2, 2, width=10.4, height=7.4)
     for name, steps in fewest.items():
-        hours.plot([s.num_devices * s.block for s in steps], [s.step_seconds / 3600 for s in steps], "o-", label=name)
+        tokens = [s.num_devices * s.block for s in steps]
+        hours.plot(tokens, [s.step_seconds / 3600 for s in steps], "o-", label=name)
+        sent.plot(tokens, [s.bytes_sent / 1e12 for s in steps], "o-", label=name)
     for name, steps in spread.items():
-        shares = [100 * s.exposed_seconds / s.step_seconds for s in steps]
-        waiting.plot([s.num_devices for s in steps], shares, "o-", label=name)
-    hours.set(xscale="log", yscale="log", xlabel="context (tokens)", ylabel="hours for a step, fewest devices")
+        devices = [s.num_devices for s in steps]
+        memory.plot(devices, [s.memory.total / GIBIBYTE for s in steps], "o-", label=name)
+        waiting.plot(devices, [100 * s.exposed_seconds / s.step_seconds for s in steps], "o-", label=name)
+    by_context = {"xscale": "log", "yscale": "log", "xlabel": "context (tokens), on the fewest devices"}
+    hours.set(**by_context, ylabel="hours for a step")
+    sent.set(**by_context, ylabel="TB that a device sends in a step")
+    memory.set(xscale="log", yscale="log", xlabel="devices for one sequence", ylabel="GiB on each device")
     waiting.set(xscale="log", xlabel="devices for one sequence", ylabel="time spent waiting (%)")
     hours.legend(fontsize=8)
     return save_figure(figure, folder, "scale")

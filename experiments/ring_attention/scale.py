@@ -75,7 +75,9 @@ def scale(
         rows=list({row.name: row for row in rows}.values()),
         evidence=evidence(),
         figures={
-            "Hours for a step by context, and waiting by number of devices": draw_scale(run.figures, fewest, spread)
+            "A step's hours and traffic by context, memory and waiting by number of devices": draw_scale(
+                run.figures, fewest, spread
+            )
         },
         fingerprints={"devices and models": content_hash([repr([*DEVICES.values()]), repr([*MODEL_SHAPES.values()])])},
     )
