@@ -6,10 +6,12 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from october.attention import DecoderConfig, Transformer
+from october.attention import DecoderConfig, Transformer, load_decoder
 from october.attention.ring_attention import Ring, ShardedCache, ring_continue, shard, shard_positions
 from october.attention.ring_attention.layouts import LAYOUTS
+from october.attention.ring_attention.tensor_memory import TensorMemory
 from october.errors import OctoberError
+from october.language_models.embedded import embedded_folder
 
 SHAPE = {
     "vocab_size": 50,
@@ -90,6 +92,46 @@ def kept_bytes():
 def test_each_rank_keeps_its_share(pool):
     whole = 2 * 2 * 2 * 2 * 64 * 6 * 8  # k and v, layers, batch, kv heads, tokens, head_dim, bytes
     assert pool(4).run(kept_bytes) == [whole // 4] * 4
+
+
+def peak_of_prefill(length):
+    """Return the most bytes alive on this rank while a prompt is pre-filled."""
+    rank, world, decoder = dist.get_rank(), dist.get_world_size(), decoder_of((None, None))
+    cache = ShardedCache(Ring(), length, layout="zigzag")
+    positions = shard_positions(length, rank, world, "zigzag")[None].expand(2, -1)
+    mine = shard(tokens(length), rank, world, "zigzag")
+    with torch.inference_mode(), TensorMemory(*decoder.parameters()) as memory:
+        held = memory.live_bytes
+        decoder(mine, positions=positions, cache=cache)
+    return memory.peak_bytes - held
+
+
+def test_pre_filling_over_four_ranks_holds_a_fraction_of_what_one_rank_holds(pool):
+    """Of keys, values and states a quarter; the ring adds the keys and values under way."""
+    (alone,) = pool(1).run(peak_of_prefill, 512)
+    assert max(pool(4).run(peak_of_prefill, 512)) < 0.4 * alone
+
+
+def gemma_continued(folder, length):
+    """Continue a prompt by a few tokens; return them with the logits from which they were chosen."""
+    decoder, logits = load_decoder(folder), []
+    ids = torch.randint(1000, 200_000, (1, length), generator=torch.Generator().manual_seed(0))
+
+    def likeliest(found):
+        logits.append(found)
+        return found.argmax(-1)
+
+    return ring_continue(decoder, ids, Ring(), max_new_tokens=3, choose=likeliest), torch.cat(logits)
+
+
+@pytest.mark.gemma
+def test_the_real_gemma_over_two_ranks(pool):
+    """A prompt longer than its window of 512, in float32."""
+    folder = embedded_folder("gemma3_270m")
+    ((expected, logits),) = pool(1).run(gemma_continued, folder, 560)
+    for tokens_of_rank, logits_of_rank in pool(2).run(gemma_continued, folder, 560):
+        assert torch.equal(tokens_of_rank, expected)
+        assert (logits_of_rank - logits).abs().max() < 1e-5 * logits.abs().max()
 
 
 def test_mistakes():
