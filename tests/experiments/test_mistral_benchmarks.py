@@ -116,22 +116,3 @@ def test_mathematics_is_judged_by_the_last_boxed_expression(tmp_path):
     right = benchmark_values(model, replace(TABLE_2["MATH"], changes=changes), **settings)
     assert right == [1.0, 0.0, 1.0] * 7
     assert all(prompt.count("Solution: So $\\boxed{") == 4 for prompt in model.asked)
-
-
-@pytest.mark.usefixtures("benchmarks")
-def test_rates_on_a_device_are_of_pre_fill_and_of_what_comes_after(monkeypatch):
-    """Two seconds for 4,000 tokens, then .5 s each; the peer takes twice as long."""
-    from mistral_cases import cuda
-    from shared_cases import timing
-
-    clock = [0.0]
-    monkeypatch.setattr(timing.time, "perf_counter", lambda: clock[0])
-
-    def taking(factor):
-        def call(steps):
-            clock[0] += factor * (2 + 0.5 * (steps - 1))
-
-        return call
-
-    rates = cuda.tokens_per_second({"ours": taking(1), "peer": taking(2)}, 4000)
-    assert rates == {"ours": (2000, 2), "peer": (1000, 1)}

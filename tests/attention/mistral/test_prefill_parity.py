@@ -16,6 +16,7 @@ from october.attention.ring_attention import TensorMemory
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 WINDOW = 6
+LENGTHS = range(1, 5 * WINDOW + 1)
 model_of = lru_cache(maxsize=32)(mistral)
 
 
@@ -55,15 +56,27 @@ def greedy_by_transformers(model, text, count):
 
 @pytest.mark.parametrize("num_kv_heads", [8, 4, 2, 1])
 @torch.inference_mode()
-def test_logits_at_every_prompt_length_to_five_windows(num_kv_heads):
+def test_logits_at_every_prompt_length_to_five_windows_in_chunks_of_every_size(num_kv_heads):
     model = model_of(WINDOW, num_kv_heads)
     decoder = decoder_from(model)
-    for length in range(1, 5 * WINDOW + 1):
+    for length in LENGTHS:
         (text,) = texts_of([length], seed=length, vocab_size=61)
         expected = model(torch.tensor([text]), use_cache=False).logits[0]
-        for chunk_size in sorted({1, 4, WINDOW, 2 * WINDOW + 1, length}):
+        for chunk_size in range(1, length + 1):
             found = logits_by_chunks(decoder, text, chunk_size)
             torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("num_kv_heads", [8, 4, 2, 1])
+def test_greedy_tokens_after_every_prompt_length_in_chunks_of_every_size(num_kv_heads):
+    """All lengths in one batch: rows run out in every chunk, before the window is full and after it has rolled."""
+    model = model_of(WINDOW, num_kv_heads)
+    texts = texts_of(LENGTHS, seed=num_kv_heads, vocab_size=61)
+    expected = [greedy_by_transformers(model, text, 3) for text in texts]
+    for chunk_size in range(1, max(LENGTHS) + 1):
+        tokens, steps = greedy(decoder_from(model), texts, 3, chunk_size)
+        assert tokens == [written for written, _ in expected]
+        torch.testing.assert_close(steps, torch.stack([logits for _, logits in expected]), rtol=0, atol=1e-5)
 
 
 @settings(deadline=None, max_examples=25)
