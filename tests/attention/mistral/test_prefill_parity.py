@@ -97,6 +97,32 @@ def test_ragged_batches_of_any_chunk_size_choose_the_same_tokens(lengths, window
         torch.testing.assert_close(steps[row], logits, rtol=0, atol=1e-5)
 
 
+@settings(deadline=None, max_examples=20)
+@given(
+    window=st.one_of(st.none(), st.integers(1, 9)),
+    heads=st.sampled_from([(1, 1), (2, 1), (4, 2), (6, 3), (8, 1)]),
+    shape=st.fixed_dictionaries(
+        {
+            "num_hidden_layers": st.integers(1, 4),
+            "head_dim": st.sampled_from([2, 6, 8, 16]),
+            "rms_norm_eps": st.sampled_from([1e-8, 1e-5, 1e-2]),
+            "rope_theta": st.sampled_from([100.0, 10_000.0, 1_000_000.0]),
+            "tie_word_embeddings": st.booleans(),
+            "max_position_embeddings": st.sampled_from([32, 4096]),
+        }
+    ),
+    length=st.integers(1, 30),
+    data=st.data(),
+)
+@torch.inference_mode()
+def test_random_configs_in_chunks(window, heads, shape, length, data):
+    model = mistral(window, heads[1], heads[0], **shape)
+    (text,) = texts_of([length], seed=length, vocab_size=61)
+    found = logits_by_chunks(decoder_from(model), text, data.draw(st.integers(1, length)))
+    expected = model(torch.tensor([text]), use_cache=False).logits[0]
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
 def test_interleaved_layers_with_and_without_a_window():
     """Gemma 3: the prompts are longer than its windows, the full layers see them whole."""
     model = hugging_face_model("gemma3", initializer_range=0.2)
@@ -119,7 +145,7 @@ def peak_bytes(decoder, length, chunk_size):
 def test_memory_is_bounded_by_the_chunk_and_the_window(chunk_size):
     """It does not grow with the prompt, and is no more than that of a prompt of chunk + W tokens in one pass."""
     window = 128
-    decoder = decoder_from(model_of(window))
+    decoder = decoder_from(model_of(window, max_position_embeddings=10 * window))
     peak = peak_bytes(decoder, 5 * window, chunk_size)
     assert peak_bytes(decoder, 10 * window, chunk_size) == pytest.approx(peak, rel=0.01)
     assert peak <= peak_bytes(decoder, chunk_size + window, chunk_size + window)
