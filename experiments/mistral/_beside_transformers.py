@@ -15,12 +15,13 @@ from october.language_models import ModelHandle
 
 NUM_HEADS = 8
 SMALL_VOCABULARY = 512
+EVERY = "every size"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 Found = dict[str, Any]
 
 
 def chunk_sizes(window: int) -> dict[str, int | None]:
-    """Return the sizes that are tried, by name; None is the whole prompt."""
+    """Return the sizes that are told apart, by name; None is the whole prompt."""
     return {"1": 1, "W / 2": max(1, window // 2), "W": window, "2 W + 1": 2 * window + 1, "whole": None}
 
 
@@ -31,8 +32,8 @@ def random_models(
     """Compare on random prompts of several lengths, with a random Mistral of so many query heads to a key head.
 
     Returns:
-        `apart` by chunk size, the largest difference of logits; how far ours and theirs are from those of float32;
-        how many greedy tokens there are, and how many differ.
+        `apart`, the largest difference of logits, by chunk size and of every size from 1 to the whole prompt; how far
+        ours and theirs are from those of float32; how many greedy tokens there are, and how many differ.
     """
     shape = replace(
         small_mistral(64, 3, NUM_HEADS, NUM_HEADS // group_size, window, max(lengths) + num_new_tokens),
@@ -40,15 +41,17 @@ def random_models(
     )
     wide, model = hugging_face_model(shape, seed), hugging_face_model(shape, seed).to(DTYPES[dtype])
     decoder = pack_(decoder_from(model))
-    found: Found = {"apart": dict.fromkeys(chunk_sizes(window), 0.0), "ours": 0.0, "theirs": 0.0}
+    named = chunk_sizes(window)
+    found: Found = {"apart": dict.fromkeys([*named, EVERY], 0.0), "ours": 0.0, "theirs": 0.0}
     found |= {"tokens": 0, "differing": 0}
     for length in lengths:
         text = random_text(seed + length, length, SMALL_VOCABULARY)
         theirs, exact = (each(torch.tensor([text]), use_cache=False).logits[0].float() for each in (model, wide))
         found["theirs"] = max(found["theirs"], largest(theirs - exact))
-        for name, size in chunk_sizes(window).items():
+        for size in range(1, length + 1):
             ours = decoder.logits(states_by_chunks(decoder, text, size)).float()
-            found["apart"][name] = max(found["apart"][name], largest(ours - theirs))
+            for name in (EVERY, *(name for name, each in named.items() if size == min(each or length, length))):
+                found["apart"][name] = max(found["apart"][name], largest(ours - theirs))
             found["ours"] = max(found["ours"], largest(ours - exact))
         _count_tokens(found, decoder, model, text, num_new_tokens, window)
     return found

@@ -86,13 +86,29 @@ def generated(num_training: int, num_held_out: int) -> InstructionSet:
     )
 
 
-def of_user(path: str, split: str, num_training: int, num_held_out: int) -> InstructionSet:
+def of_user(
+    path: str,
+    split: str,
+    num_training: int,
+    num_held_out: int,
+    *,
+    config: str | None = None,
+    revision: str | None = None,
+) -> InstructionSet:
     """Return a user's own set, of which every tenth conversation is held out.
+
+    Args:
+        path: As in `load_conversations`, like the split, the configuration and the revision.
+        split: Of a folder or a data set.
+        num_training: Conversations to learn from, the first ones.
+        num_held_out: At most so many of those that are held out.
+        config: Of a folder or a data set.
+        revision: On the hub.
 
     Raises:
         OctoberError: It cannot be read, a conversation does not end with an answer, or there are fewer than ten.
     """
-    conversations = load_conversations(path, split=split)
+    conversations = load_conversations(path, split=split, config=config, revision=revision)
     for conversation in conversations:
         if conversation.messages[-1].role != "assistant":
             raise OctoberError(f"{conversation.source}: the last message must be the assistant's, to be learned")

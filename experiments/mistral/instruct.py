@@ -29,6 +29,8 @@ LAST_SHARE = 0.1  # of the steps, whose mean is the loss at the end of training
 def instruct(
     model: ModelHandle,
     conversations: str | None,
+    conversations_config: str | None,
+    conversations_revision: str | None,
     split: str,
     num_training: PositiveInt,
     num_held_out: PositiveInt,
@@ -46,6 +48,8 @@ def instruct(
     Args:
         model: A base model.
         conversations: A JSONL file, a folder or a data set on the hub; null generates them.
+        conversations_config: Configuration of a folder or a data set, where it has several.
+        conversations_revision: Branch, tag or commit on the hub.
         split: Of a folder or a data set.
         num_training: Conversations to learn from, the first ones.
         num_held_out: At most so many in each held-out set.
@@ -61,7 +65,8 @@ def instruct(
     if conversations is None:
         data = generated(num_training, num_held_out)
     else:
-        data = of_user(conversations, split, num_training, num_held_out)
+        place = {"config": conversations_config, "revision": conversations_revision}
+        data = of_user(conversations, split, num_training, num_held_out, **place)
     settings = [
         InstructSettings(learning_rate, num_epochs, batch_size, 1, max_tokens, lora_rank, save_every=20, seed=seed)
         for seed in seeds

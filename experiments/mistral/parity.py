@@ -1,6 +1,6 @@
 """Logits and greedy tokens beside transformers: random Mistrals of every ratio of heads, and a pretrained model.
 
-Ours goes through rolling buffers in chunks of many sizes; theirs sees each prompt whole, without any cache, and
+Ours goes through rolling buffers in chunks of every size; theirs sees each prompt whole, without any cache, and
 generates with its own. Prompts of random models have 1 to 5 W tokens, that of the pretrained one more than its window.
 """
 
@@ -14,6 +14,7 @@ from october.data import wikipedia_documents, wikipedia_documents_fingerprint
 from october.errors import OctoberError
 from october.evaluation import exact_cell
 from october.experiments.mistral._beside_transformers import (
+    EVERY,
     NUM_HEADS,
     SMALL_VOCABULARY,
     Found,
@@ -89,7 +90,7 @@ def parity(
         for key in run.progress(keys, "random models")
     }
     rows = [heads_row(key, found) for key, found in random.items()]
-    rows += [chunk_row(name, random) for name in chunk_sizes(window)]
+    rows += [chunk_row(name, random) for name in (*chunk_sizes(window), EVERY)]
     rows += [document_row(model.name, dtype, found) for dtype, found in read.items()]
     return Result(
         rows=rows,

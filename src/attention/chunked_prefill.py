@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 
 from ..errors import OctoberError
+from ..language_models.base import check_context
 from .cache import RowCache
 from .transformer import Transformer
 
@@ -38,13 +39,18 @@ def prefill(
             shorter rows.
 
     Raises:
-        OctoberError: There is no row, a row has no token, or `chunk_size` is not between 1 and the longest row.
+        OctoberError: There is no row, a row has no token, `chunk_size` is not between 1 and the longest row, or a row
+            becomes longer than the decoder's context.
     """
     lengths = [len(row) for row in token_rows]
     if not lengths or not all(lengths):
         raise OctoberError(f"token_rows have {lengths} tokens: give at least one row, and one token in each")
     if chunk_size is not None and not 1 <= chunk_size <= max(lengths):
         raise OctoberError(f"chunk_size={chunk_size}: must be from 1 to {max(lengths)}, the tokens of the longest row")
+    ends = [
+        held + new for held, new in zip(cache.lengths, lengths, strict=False)
+    ]  # more rows are the cache's to refuse
+    check_context(ends, decoder.config.max_positions, "prompt", " with what its row holds")
     step = min(chunk_size or PREFILL_CHUNK, max(lengths))
     device = decoder.embedding.weight.device
     states: torch.Tensor | None = None

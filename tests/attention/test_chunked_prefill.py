@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from one_line import one_line
 
 from october.attention import PREFILL_CHUNK, DecoderConfig, DenseCache, Transformer, prefill
-from october.errors import OctoberError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -68,5 +70,16 @@ def test_bad_arguments_are_named():
         ([[1], []], None, r"token_rows have \[1, 0\] tokens"),
         ([], None, r"token_rows have \[\] tokens"),
     ]:
-        with pytest.raises(OctoberError, match=words):
+        with one_line(words):
             prefill(DECODER, rows, cache_of(2), chunk_size=chunk_size)
+
+
+def test_a_row_that_outgrows_the_context_is_refused_before_it_is_fed():
+    decoder = Transformer(replace(CONFIG, max_positions=7), seed=1).double().requires_grad_(False)
+    cache = cache_of(2)
+    prefill(decoder, [[1, 2, 3], [1] * 7], cache)
+    for rows in ([[1] * 5], [[1], [1]]):
+        before, row = list(cache.lengths), len(rows) - 1
+        with one_line(f"prompt {row} with what its row holds has 8 tokens, more than the model's context of 7"):
+            prefill(decoder, rows, cache)
+        assert cache.lengths == before

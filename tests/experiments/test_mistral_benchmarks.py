@@ -2,9 +2,11 @@
 
 import json
 import re
+import sys
 from dataclasses import replace
 
 import pytest
+from code_eval import CodeEval
 from oracle_model import OracleHandle, OracleModel
 
 from october.data import load_countries
@@ -118,20 +120,91 @@ def test_mathematics_is_judged_by_the_last_boxed_expression(tmp_path):
     assert all(prompt.count("Solution: So $\\boxed{") == 4 for prompt in model.asked)
 
 
-@pytest.mark.usefixtures("benchmarks")
-def test_rates_on_a_device_are_of_pre_fill_and_of_what_comes_after(monkeypatch):
-    """Two seconds for 4,000 tokens, then .5 s each; the peer takes twice as long."""
-    from mistral_cases import cuda
-    from shared_cases import timing
+LETTERS = {"text": ["stone", "cloud", "river", "house"], "label": ["A", "B", "C", "D"]}
+ARC = {"question": "What falls?", "choices": LETTERS}
+FALLS = {"sentence": "The tower fell on the house, for the _ was old.", "option1": "tower", "option2": "house"}
+CARE = {"goal": "dry a shirt", "sol1": "hang it in the sun", "sol2": "put it in a pond"}
+SUBJECT = {"question": " Which is wet? ", "choices": LETTERS["text"]}
+AS_ON_THE_HUB = {  # configuration, split that is asked, a row answered rightly and one that is not, what is liked
+    "WinoGrande": (
+        "winogrande_xl",
+        "validation",
+        ({**FALLS, "answer": "1"}, {**FALLS, "answer": "2"}),
+        lambda prompt, rest: prompt.endswith("for the tower") and rest == " was old.",
+    ),
+    "PIQA": (
+        None,
+        "validation",
+        ({**CARE, "label": 0}, {**CARE, "label": 1}),
+        lambda prompt, rest: prompt == "Question: dry a shirt\nAnswer:" and rest == " hang it in the sun",
+    ),
+    "ARC-e": (
+        "ARC-Easy",
+        "test",
+        ({**ARC, "answerKey": "A"}, {**ARC, "answerKey": "D"}),
+        lambda prompt, rest: prompt == "Question: What falls?\nAnswer:" and rest == " stone",
+    ),
+    "ARC-c": (
+        "ARC-Challenge",
+        "test",
+        ({**ARC, "answerKey": "B"}, {**ARC, "answerKey": "C"}),
+        lambda prompt, rest: prompt == "Question: What falls?\nAnswer:" and rest == " cloud",
+    ),
+}
 
-    clock = [0.0]
-    monkeypatch.setattr(timing.time, "perf_counter", lambda: clock[0])
 
-    def taking(factor):
-        def call(steps):
-            clock[0] += factor * (2 + 0.5 * (steps - 1))
+def on_disk(folder, config, **splits):
+    """A data set as one downloads it from the hub, with the card that tells its configuration."""
+    for split, rows in splits.items():
+        (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    files = "".join(f"\n  - {{split: {split}, path: {split}.jsonl}}" for split in splits)
+    (folder / "README.md").write_text(
+        f"---\nconfigs:\n- config_name: {config or 'default'}\n  data_files:{files}\n---\n"
+    )
+    return str(folder)
 
-        return call
 
-    rates = cuda.tokens_per_second({"ours": taking(1), "peer": taking(2)}, 4000)
-    assert rates == {"ours": (2000, 2), "peer": (1000, 1)}
+@pytest.mark.parametrize("name", AS_ON_THE_HUB)
+def test_choices_of_the_engine_s_are_read_from_a_folder(tmp_path, name):
+    config, split, rows, liked = AS_ON_THE_HUB[name]
+    folder = on_disk(tmp_path, config, **{"train": rows, "validation": rows, split: rows})
+    model = OracleModel(likes=lambda prompt, continuation: -1.0 if liked(prompt, continuation) else -9.0)
+    assert values(model, name, None, folder, False, tmp_path) == [1.0, 0.0]
+
+
+def test_a_subject_of_mmlu_is_read_from_a_folder(tmp_path):
+    """One of 57, after five examples of its own; that a folder reaches all of them the harness's tests show."""
+    rows = [{**SUBJECT, "answer": 2}, {**SUBJECT, "answer": 0}]
+    folder = on_disk(tmp_path, "anatomy", test=rows, dev=rows * 3)
+    model = OracleModel(likes=lambda prompt, letter: -1.0 if letter == " C" and prompt.count("Which") == 6 else -9.0)
+    subject = replace(TABLE_2["MMLU"], task="mmlu_anatomy")
+    assert benchmark_values(model, subject, data_folder=folder) == [1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "answer"),
+    [
+        ("NQ", None, ["the Seine", "Seine"]),
+        ("TriviaQA", "rc.nocontext", {"aliases": ["the Seine", "Seine"], "value": "Seine"}),
+    ],
+)
+def test_short_answers_of_the_engine_s_are_read_from_a_folder(tmp_path, name, config, answer):
+    def rows(split):
+        return [{"question": f"{split} {number}: which river", "answer": answer} for number in range(6)]
+
+    folder = on_disk(tmp_path, config, train=rows("train"), validation=rows("asked"))
+    written = iter([" Seine", " the Seine", " seine", " Rhine", "", " Seine and Oise"])
+    model = OracleModel(lambda prompt: next(written))
+    assert values(model, name, None, folder, False, tmp_path) == [1.0, 1.0, 1.0, 0.0, 0.0, 0.0]
+    assert all(prompt.count("train") == 5 for prompt in model.asked)
+    assert all(prompt.endswith((": which river?\nA:", ": which river?\nAnswer:")) for prompt in model.asked)
+
+
+def test_programs_of_mbpp_are_read_from_a_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr("evaluate.load", lambda name: CodeEval())
+    monkeypatch.delitem(sys.modules, "lm_eval.tasks.mbpp.utils", raising=False)
+    row = {"task_id": 11, "text": "Write f.", "code": "", "test_list": [f"assert f() == {n}" for n in (3, 4, 5)]}
+    folder = on_disk(tmp_path, "full", test=[row, {**row, "text": "Write g."}])
+    model = OracleModel(lambda prompt: "def f():\n    return " + ("4" if "Write g." in prompt else "3"))
+    assert values(model, "MBPP", None, folder, True, tmp_path) == [1.0, 0.0]
+    assert all(prompt.count("[DONE]") == 3 and prompt.endswith("[BEGIN]\n") for prompt in model.asked)

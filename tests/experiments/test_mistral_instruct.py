@@ -114,6 +114,18 @@ def test_of_a_users_set_every_tenth_conversation_is_held_out(tmp_path):
         _instructions.of_user(jsonl(tmp_path / "few.jsonl", [("q", "a")] * 9), "train", 5, 5)
 
 
+def test_a_users_set_on_the_hub_is_asked_for_by_configuration_and_revision(monkeypatch):
+    asked = {}
+
+    def loaded(path, **more):
+        asked[path] = more
+        return [Conversation((Message("user", f"q{n}"), Message("assistant", "a")), "set") for n in range(10)]
+
+    monkeypatch.setattr(_instructions, "load_conversations", loaded)
+    _instructions.of_user("owner/set", "train", 5, 5, config="en", revision="v1")
+    assert asked == {"owner/set": {"split": "train", "config": "en", "revision": "v1"}}
+
+
 def test_answers_are_judged_by_loss_letters_end_and_length(tiny):
     model = _adapters.language_model(tiny)
     held_out = [each for each in conversations() if len(each.messages) == 2][:3]
@@ -168,7 +180,7 @@ def test_the_whole_experiment_on_a_users_set(tiny, tmp_path):
     path = jsonl(tmp_path / "own.jsonl", [(f"the river {n}?", "a tower") for n in range(20)])
 
     def result(run):
-        return instruct.instruct(tiny, path, "train", 18, 2, 1e-2, 1, 2, 64, 3, 3, [0, 1], run)
+        return instruct.instruct(tiny, path, None, None, "train", 18, 2, 1e-2, 1, 2, 64, 3, 3, [0, 1], run)
 
     with Run(tmp_path / "run", "mistral/instruct", {}, LocalTracker()) as run:
         first = result(run)
@@ -180,7 +192,7 @@ def test_the_whole_experiment_on_a_users_set(tiny, tmp_path):
     assert gain.value == pytest.approx(after - before)
     with Run(tmp_path / "other", "mistral/instruct", {}, LocalTracker()) as run:
         with pytest.raises(OctoberError, match="more than max_tokens=5"):
-            instruct.instruct(tiny, path, "train", 18, 2, 1e-2, 1, 2, 5, 3, 3, [0], run)
+            instruct.instruct(tiny, path, None, None, "train", 18, 2, 1e-2, 1, 2, 5, 3, 3, [0], run)
         assert not (tmp_path / "other" / "fine_tuning_0").exists()
 
 

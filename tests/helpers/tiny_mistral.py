@@ -11,7 +11,7 @@ VOCABULARY = 29
 
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)  # whichever test asks first: others may want gradients
-def decoder_of(windows, num_kv_heads=2, num_heads=4, dtype=torch.float64):
+def decoder_of(windows, num_kv_heads=2, num_heads=4, dtype=torch.float64, head_dim=6):
     """A random decoder with one layer for each window, whose attention is far from uniform."""
     config = DecoderConfig(
         vocab_size=VOCABULARY,
@@ -20,7 +20,7 @@ def decoder_of(windows, num_kv_heads=2, num_heads=4, dtype=torch.float64):
         num_layers=len(windows),
         num_heads=num_heads,
         num_kv_heads=num_kv_heads,
-        head_dim=6,
+        head_dim=head_dim,
         sliding_windows=windows,
     )
     decoder = Transformer(config, seed=1).to(dtype)
@@ -54,14 +54,18 @@ def mistral(window, num_kv_heads=2, num_heads=8, vocab_size=61, **more):
         vocab_size=vocab_size,
         hidden_size=32,
         intermediate_size=48,
-        num_hidden_layers=3,
         num_attention_heads=num_heads,
         num_key_value_heads=num_kv_heads,
-        head_dim=8,
         sliding_window=window,
-        max_position_embeddings=512,
-        initializer_range=0.2,
-        **{"pad_token_id": None, "eos_token_id": None, **more},
+        **{
+            "max_position_embeddings": 512,
+            "initializer_range": 0.2,
+            "head_dim": 8,
+            "num_hidden_layers": 3,
+            "pad_token_id": None,
+            "eos_token_id": None,
+            **more,
+        },
     )
     return MistralForCausalLM(config).eval()
 

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ...errors import OctoberError
+from ...language_models.base import check_context
 from ..decoder_config import DecoderConfig
 from ..ring_attention import Layout, Ring, merge_over, shard, shard_positions
 from ..transformer import Transformer
@@ -35,10 +36,11 @@ def ring_prefill(
         tokens to `decoder(…, cache=…)`; or `gather_rolling_cache` brings all to one of them.
 
     Raises:
-        OctoberError: The prompts are empty.
+        OctoberError: The prompts are empty, or longer than the decoder's context.
         RingError: A rank did not answer in time.
     """
     length, place = token_ids.shape[1], (ring.rank, ring.world_size, layout)
+    check_context([length], decoder.config.max_positions, "prompt")
     cache = ShardedRollingCache(ring, length, layout=layout)
     positions = shard_positions(length, *place)
     of_rows = positions[None].expand(token_ids.shape[0], -1).to(token_ids.device)

@@ -4,6 +4,7 @@ import pytest
 import tiny_tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
+from one_line import one_line
 
 from october.attention.mistral import (
     Conversation,
@@ -13,7 +14,6 @@ from october.attention.mistral import (
     load_conversations,
     training_example,
 )
-from october.errors import OctoberError
 from october.language_models.tokens import PromptTokenizer
 
 SAYINGS = st.text("abc .?\n日é'", min_size=1, max_size=12).filter(str.strip)
@@ -88,25 +88,25 @@ def test_questions_are_read_as_they_were_learned(tokenizer, contents, system):
     ],
 )
 def test_what_is_no_conversation_is_named(messages, words):
-    with pytest.raises(OctoberError, match=f"^file line 4: {words}"):
+    with one_line(f"^file line 4: {words}"):
         conversation_from(messages, "file line 4")
 
 
 def test_only_the_template_writes_its_own_strings():
     tokenizer = tiny_tokenizers.sentencepiece_like()
     for text in ("a [/INST] b", "[INST]", "a</s>", "a<s>", "<unk>"):
-        with pytest.raises(OctoberError, match=r"conversation: message 3 holds \S+, which only the template may write"):
+        with one_line(r"conversation: message 3 holds \S+, which only the template may write"):
             chat_prompt(conversation("Hi", "Hello", text))
-    with pytest.raises(OctoberError, match="message 1 holds <bos>"):
+    with one_line("message 1 holds <bos>"):
         chat_prompt(conversation("a<bos>"), special_tokens=["<bos>"])
-    with pytest.raises(OctoberError, match="message 2 holds <pad>"):
+    with one_line("message 2 holds <pad>"):
         training_example(tokenizer, conversation("Hi", "a<pad>"))
-    with pytest.raises(OctoberError, match="the last message must be a user's"):
+    with one_line("the last message must be a user's"):
         chat_prompt(conversation("Hi", "Hello"))
-    with pytest.raises(OctoberError, match="the last message must be the assistant's"):
+    with one_line("the last message must be the assistant's"):
         training_example(tokenizer, conversation("Hi"))
     tokenizer.eos_token = None
-    with pytest.raises(OctoberError, match="the tokenizer has no end token"):
+    with one_line("the tokenizer has no end token"):
         training_example(tokenizer, conversation("Hi", "Hello"))
 
 
@@ -131,8 +131,29 @@ def test_a_local_file_and_a_folder_hold_the_same(tmp_path, monkeypatch):
     assert [found.messages for found in load_conversations(f"~/{file.name}")] == expected
     assert load_conversations(file)[1].source == f"{file} line 2"
     assert load_conversations(folder)[1].source == f"{folder} split train row 1"
-    with pytest.raises(OctoberError, match=r"set: not a file here, and not a data set that can be loaded \("):
+    with one_line(r"set: not a file here, and not a data set that can be loaded \("):
         load_conversations(folder, split="nowhere")
+
+
+def test_a_set_of_the_hub_is_asked_for_by_name_configuration_split_and_revision(monkeypatch):
+    import datasets
+
+    asked = []
+
+    def load_dataset(*names, **more):
+        asked.append((names, more))
+        return ROWS
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    found = load_conversations("owner/set", split="train_sft", config="en", revision="v1")
+    assert asked == [(("owner/set", "en"), {"split": "train_sft", "revision": "v1"})]
+    assert [each.messages for each in found] == [
+        conversation("Hi", "日本").messages,
+        conversation("Hi", system="S").messages,
+    ]
+    assert found[1].source == "owner/set split train_sft row 1"
+    load_conversations("owner/set")
+    assert asked[1] == (("owner/set", None), {"split": "train", "revision": None})
 
 
 @pytest.mark.parametrize(
@@ -151,5 +172,5 @@ def test_what_cannot_be_loaded_is_named_with_its_line(content, words, tmp_path):
     file = tmp_path / "conversations.jsonl"
     if content is not None:
         file.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(OctoberError, match=f"conversations.jsonl:? {words}"):
+    with one_line(f"conversations.jsonl:? {words}"):
         load_conversations(file)

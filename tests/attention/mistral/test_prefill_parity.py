@@ -16,6 +16,7 @@ from october.attention.ring_attention import TensorMemory
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 WINDOW = 6
+LENGTHS = range(1, 5 * WINDOW + 1)
 model_of = lru_cache(maxsize=32)(mistral)
 
 
@@ -55,15 +56,27 @@ def greedy_by_transformers(model, text, count):
 
 @pytest.mark.parametrize("num_kv_heads", [8, 4, 2, 1])
 @torch.inference_mode()
-def test_logits_at_every_prompt_length_to_five_windows(num_kv_heads):
+def test_logits_at_every_prompt_length_to_five_windows_in_chunks_of_every_size(num_kv_heads):
     model = model_of(WINDOW, num_kv_heads)
     decoder = decoder_from(model)
-    for length in range(1, 5 * WINDOW + 1):
+    for length in LENGTHS:
         (text,) = texts_of([length], seed=length, vocab_size=61)
         expected = model(torch.tensor([text]), use_cache=False).logits[0]
-        for chunk_size in sorted({1, 4, WINDOW, 2 * WINDOW + 1, length}):
+        for chunk_size in range(1, length + 1):
             found = logits_by_chunks(decoder, text, chunk_size)
             torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("num_kv_heads", [8, 4, 2, 1])
+def test_greedy_tokens_after_every_prompt_length_in_chunks_of_every_size(num_kv_heads):
+    """All lengths in one batch: rows run out in every chunk, before the window is full and after it has rolled."""
+    model = model_of(WINDOW, num_kv_heads)
+    texts = texts_of(LENGTHS, seed=num_kv_heads, vocab_size=61)
+    expected = [greedy_by_transformers(model, text, 3) for text in texts]
+    for chunk_size in range(1, max(LENGTHS) + 1):
+        tokens, steps = greedy(decoder_from(model), texts, 3, chunk_size)
+        assert tokens == [written for written, _ in expected]
+        torch.testing.assert_close(steps, torch.stack([logits for _, logits in expected]), rtol=0, atol=1e-5)
 
 
 @settings(deadline=None, max_examples=25)
@@ -82,6 +95,32 @@ def test_ragged_batches_of_any_chunk_size_choose_the_same_tokens(lengths, window
         expected, logits = greedy_by_transformers(model, text, 2 * WINDOW)
         assert tokens[row] == expected
         torch.testing.assert_close(steps[row], logits, rtol=0, atol=1e-5)
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    window=st.one_of(st.none(), st.integers(1, 9)),
+    heads=st.sampled_from([(1, 1), (2, 1), (4, 2), (6, 3), (8, 1)]),
+    shape=st.fixed_dictionaries(
+        {
+            "num_hidden_layers": st.integers(1, 4),
+            "head_dim": st.sampled_from([2, 6, 8, 16]),
+            "rms_norm_eps": st.sampled_from([1e-8, 1e-5, 1e-2]),
+            "rope_theta": st.sampled_from([100.0, 10_000.0, 1_000_000.0]),
+            "tie_word_embeddings": st.booleans(),
+            "max_position_embeddings": st.sampled_from([32, 4096]),
+        }
+    ),
+    length=st.integers(1, 30),
+    data=st.data(),
+)
+@torch.inference_mode()
+def test_random_configs_in_chunks(window, heads, shape, length, data):
+    model = mistral(window, heads[1], heads[0], **shape)
+    (text,) = texts_of([length], seed=length, vocab_size=61)
+    found = logits_by_chunks(decoder_from(model), text, data.draw(st.integers(1, length)))
+    expected = model(torch.tensor([text]), use_cache=False).logits[0]
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
 def test_interleaved_layers_with_and_without_a_window():
@@ -106,7 +145,7 @@ def peak_bytes(decoder, length, chunk_size):
 def test_memory_is_bounded_by_the_chunk_and_the_window(chunk_size):
     """It does not grow with the prompt, and is no more than that of a prompt of chunk + W tokens in one pass."""
     window = 128
-    decoder = decoder_from(model_of(window))
+    decoder = decoder_from(model_of(window, max_position_embeddings=10 * window))
     peak = peak_bytes(decoder, 5 * window, chunk_size)
     assert peak_bytes(decoder, 10 * window, chunk_size) == pytest.approx(peak, rel=0.01)
     assert peak <= peak_bytes(decoder, chunk_size + window, chunk_size + window)

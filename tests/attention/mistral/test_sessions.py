@@ -6,12 +6,12 @@ import pytest
 import tiny_tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from one_line import one_line
 from tiny_decoders import hugging_face_model
 from tiny_mistral import mistral
 
 from october.attention import DecoderLM, Transformer, decoder_from
 from october.attention.mistral import RollingBufferCache
-from october.errors import OctoberError
 from october.language_models import TransformersLM
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -164,5 +164,5 @@ def test_no_scored_text_passes_in_pieces_larger_than_the_chunk(monkeypatch, shar
 
 
 def test_bad_arguments_are_named():
-    with pytest.raises(OctoberError, match="prefill_chunk=0: must be at least 1"):
+    with one_line("prefill_chunk=0: must be at least 1"):
         pair_of("mistral", prefill_chunk=0)

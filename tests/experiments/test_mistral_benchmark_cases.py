@@ -1,0 +1,89 @@
+"""What Mistral's benchmark counts is all that is computed, and its bars see where it would be more."""
+
+import pytest
+import torch
+from torch.nn import functional
+
+from october.reporting.benchmarks import run_benchmark
+
+pytestmark = pytest.mark.usefixtures("benchmarks", "one_thread")
+
+LENGTH, WINDOW = 1024, 512
+
+
+def test_rates_on_a_device_are_of_pre_fill_and_of_what_comes_after(monkeypatch):
+    """Two seconds for 4,000 tokens, then .5 s each; the peer takes twice as long."""
+    from mistral_cases import cuda
+    from shared_cases import timing
+
+    clock = [0.0]
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: clock[0])
+
+    def taking(factor):
+        def call(steps):
+            clock[0] += factor * (2 + 0.5 * (steps - 1))
+
+        return call
+
+    rates = cuda.tokens_per_second({"ours": taking(1), "peer": taking(2)}, 4000)
+    assert rates == {"ours": (2000, 2), "peer": (1000, 1)}
+
+
+@pytest.fixture
+def states():
+    """Queries, keys and values of one head each, and which of them are in reach."""
+    query, key, value = torch.randn(3, 1, 1, LENGTH, 8, generator=torch.Generator().manual_seed(0))
+    in_reach = torch.ones(LENGTH, LENGTH, dtype=torch.bool).tril().triu(1 - WINDOW)
+    return (query, key, value), in_reach
+
+
+@pytest.mark.parametrize("additive", [False, True])
+def test_a_mask_spares_the_kernel_no_pair(states, additive):
+    from mistral_cases import counted
+
+    tensors, in_reach = states
+    mask = torch.zeros(LENGTH, LENGTH).masked_fill(~in_reach, -torch.inf) if additive else in_reach
+    assert counted.kernel_pairs(lambda: functional.scaled_dot_product_attention(*tensors, attn_mask=mask)) == LENGTH**2
+    causal = counted.kernel_pairs(lambda: functional.scaled_dot_product_attention(*tensors, is_causal=True))
+    assert causal == LENGTH * (LENGTH + 1) // 2
+
+
+def test_dense_attention_with_a_mask_misses_the_bar_on_pairs(monkeypatch, tmp_path):
+    from mistral_cases import counted
+
+    def dense(query, key, value, *, sliding_window):
+        reach = torch.ones(query.shape[2], query.shape[2], dtype=torch.bool).tril().triu(1 - sliding_window)
+        return functional.scaled_dot_product_attention(query, key, value, attn_mask=reach, enable_gqa=True)
+
+    monkeypatch.setattr(counted, "WINDOW", 2 * counted.WINDOW)  # divided by two below, as the length is
+    ours = run_benchmark("ours", counted.pair_cases(2), tmp_path)
+    assert [case["met"] for case in ours] == [True, True]
+    monkeypatch.setattr(counted, "blockwise_attention", dense)
+    whole, _ = run_benchmark("dense", counted.pair_cases(2), tmp_path)
+    assert whole["met"] is False
+    monkeypatch.setattr(counted, "blockwise_attention", lambda *tensors, sliding_window: tensors[0] @ tensors[0].mT)
+    with pytest.raises(AssertionError, match=r"^0 of \d+ pairs were seen"):
+        counted.pair_cases(2)
+
+
+def test_counted_cases_of_short_windows(tmp_path):
+    """The bytes are the formula's for any window; the other bars are for the windows that are recorded."""
+    from mistral_cases import counted
+
+    found = {case["case"]: case for case in run_benchmark("short", counted.counted_cases(16), tmp_path)}
+    assert len(found) == 7
+    of_cache = [case for name, case in found.items() if name.startswith("bytes of a cache")]
+    assert [case["ours"] for case in of_cache] == [2 * 8 * 256 * 2 * 64 * 4] * 2
+    assert all(case["met"] for case in of_cache)
+
+
+def test_a_cache_of_fewer_bytes_than_the_formula_is_no_better():
+    from mistral_cases import counted, models
+
+    from october.attention.mistral import RollingBufferCache
+
+    config = models.small_config(64)
+    assert counted.equal_bytes(RollingBufferCache(config, 1, 64), config, 64) == 2 * 8 * 64 * 2 * 64 * 4
+    for capacity, window in ((63, 64), (65, 63)):
+        with pytest.raises(AssertionError, match=r"a cache of \d+ bytes, the formula says"):
+            counted.equal_bytes(RollingBufferCache(config, 1, capacity), config, window)
