@@ -47,9 +47,15 @@ class Reader:
         decoder = self._decoder("bfloat16")
         return self._means(decoder if windows is None else with_windows(decoder, windows))
 
-    def quantized_losses(self, kind: Quantized) -> list[float]:
-        """Return each document's mean loss with weights of few bits."""
-        return self._means(quantize_(decoder_from(self._loaded("bfloat16")[0]), kind))
+    def quantized_losses(self, kind: Quantized, chunk_size: int | None = None) -> list[float]:
+        """Return each document's mean loss with weights of few bits: in one pass, or in chunks through the buffer."""
+        decoder = quantize_(decoder_from(self._loaded("bfloat16")[0]), kind)
+        if chunk_size is None:
+            return self._means(decoder)
+        return [
+            losses_through_buffer(decoder, ids, self.start_id, chunk_size).double().mean().item()
+            for ids in self.documents
+        ]
 
     def buffered_losses(self, chunk_size: int, num_documents: int) -> tuple[list[float], float]:
         """Read some documents in float32 through the rolling buffer, chunk by chunk, and in one pass.

@@ -1,8 +1,8 @@
 """Quality under sliding windows: a pretrained model's perplexity, and how far a trained one's information moves.
 
 The pretrained model (Gemma-3-270M has a window of 512 in 15 of its 18 layers) reads held-out documents under its own
-windows, smaller ones and none; through the rolling buffer, chunk by chunk; and with weights of 8 and 4 bits. The
-trained ones must tell, at every place of a text, which marker began it: see `_relay`.
+windows, smaller ones and none; through the rolling buffer, chunk by chunk; and with weights of 8 and 4 bits, in one
+pass and through the buffer. The trained ones must tell, at every place of a text, which marker began it: see `_relay`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -70,6 +70,9 @@ def window_quality(
     losses = read_by_window(run, reader, windows, windows_of_all_layers)
     for kind in quantized:
         losses[f"{kind} weights"] = run.once(f"{kind} weights", reader.quantized_losses, kind)
+        for size in chunk_sizes:
+            name = f"{kind} weights, rolling buffer in chunks of {size}"
+            losses[name] = run.once(name, reader.quantized_losses, kind, size)
     buffered = {
         size: run.once(f"rolling buffer, {size}", reader.buffered_losses, size, num_documents_in_float32)
         for size in chunk_sizes

@@ -87,3 +87,35 @@ def test_a_cache_of_fewer_bytes_than_the_formula_is_no_better():
     for capacity, window in ((63, 64), (65, 63)):
         with pytest.raises(AssertionError, match=r"a cache of \d+ bytes, the formula says"):
             counted.equal_bytes(RollingBufferCache(config, 1, capacity), config, window)
+
+
+def test_how_many_texts_are_the_same_in_16_bits_is_said():
+    from mistral_cases import generation
+
+    tokens = torch.arange(3 * generation.STEPS).view(3, -1)
+    other = tokens.clone()
+    other[1, -1] += 1
+    assert "counted: 2 of 3 texts of 16 tokens are the same" in generation.agreement(tokens, other)
+    with pytest.raises(AssertionError, match="greedy tokens differ"):
+        generation.same_tokens(tokens, other)
+
+
+def test_perplexity_stands_beside_the_speed_of_real_weights_after_a_prompt_that_rolls_the_buffers(monkeypatch):
+    from mistral_cases import gemma
+
+    asked = []
+    monkeypatch.setattr(gemma, "gemma", lambda weights: weights)
+    monkeypatch.setattr(gemma, "document", lambda model, length: f"a document of {length}")
+    monkeypatch.setattr(
+        gemma, "perplexity_in_chunks", lambda model, length: {"bfloat16": 12, "int8": 12.25}.get(model, 15)
+    )
+    monkeypatch.setattr(gemma, "rate", lambda model, prompts, tokens: asked.append((model, prompts)) or 10.0)
+    cases = gemma.gemma_cases(1)
+    assert gemma.DOCUMENT > 512 > gemma.CHUNK
+    assert asked[-1] == ("int4", ["a document of 768"])
+    assert [case.name.split(", ")[1] for case in cases] == [
+        "int8 weights against bfloat16",
+        "int4 weights against bfloat16",
+    ] * 3
+    assert all("12.25 with int8 weights, 12.00 in bfloat16" in case.peer_settings for case in cases[::2])
+    assert all("15.00 with int4 weights, 12.00 in bfloat16" in case.peer_settings for case in cases[1::2])

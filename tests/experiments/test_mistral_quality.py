@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import tiny_gemma
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +15,13 @@ from october.attention.perplexity import token_losses
 from october.data import wikipedia_documents
 from october.errors import OctoberError
 from october.experiments.mistral import _quality_cells, _relay, _small_decoder, grouped_query, window_quality
-from october.experiments.mistral._pretrained_windows import in_sliding_layers, losses_through_buffer, with_windows
+from october.experiments.mistral._pretrained_windows import (
+    Reader,
+    in_sliding_layers,
+    losses_through_buffer,
+    with_windows,
+)
+from october.language_models import ModelHandle
 from october.reporting.published import published_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -55,6 +62,15 @@ def test_other_windows_on_the_same_weights_leave_the_decoder_as_it_was():
     assert found == pytest.approx(losses_one_by_one(decoder_of((5, None, 5)), text, 0), abs=2e-6)
     assert torch.equal(token_losses(decoder, text, start_id=0, window=14), before)
     assert found != pytest.approx(before.tolist(), abs=1e-3)
+
+
+def test_weights_of_few_bits_cost_the_same_through_the_buffer_as_in_one_pass(tmp_path):
+    model = ModelHandle(name="tiny", path=str(tiny_gemma.save(tmp_path)), device="cpu")
+    reader = Reader(model, context=24, num_documents=2)
+    assert min(window for window in reader.own_windows() if window) < 24
+    at_once, rolled = reader.quantized_losses("int8"), reader.quantized_losses("int8", 7)
+    assert rolled == pytest.approx(at_once, abs=0.02)
+    assert rolled != pytest.approx(reader.losses(), abs=1e-6)
 
 
 def test_a_model_without_windows_has_none_to_replace():
