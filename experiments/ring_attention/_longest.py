@@ -1,7 +1,9 @@
-"""Search for the longest context whose measured peak fits a budget: doubling, then narrowing down between two lengths.
+"""Search for the longest context whose measured peak fits a budget: growing, then narrowing down between two lengths.
 
 Memory is close to linear in the length for all methods but vanilla, so the next length to try is where the straight
-line through the two nearest measurements meets the budget; the search ends when the next length up does not fit.
+line through the two nearest measurements meets the budget, or twice the last one if that is less: a step's time grows
+with the square of its length, and what does not fit is run for nothing. The search ends when the next length up does
+not fit.
 
 What does not grow (weights, gradients, the buckets that add them up) can hide what does on short sequences, so that
 memory grows faster the longer they are, never slower. A line through measured lengths then lies below the memory beyond
@@ -50,7 +52,7 @@ def longest_context(peak_at: Callable[[int], int], budget: int, step: int, start
     while fits(high):
         if high == limit:
             return Longest(_extrapolated(peaks, budget, step), True, peaks)
-        low, high = high, min(2 * high, limit)
+        low, high = high, min(_beyond(peaks, budget, step), limit)
     while high - low > step:
         middle = _crossing(peaks, low, high, budget, step)
         low, high = (middle, high) if fits(middle) else (low, middle)
@@ -64,6 +66,14 @@ def _crossing(peaks: dict[int, int], low: int, high: int, budget: int, step: int
     share = (budget - peaks[low]) / (peaks[high] - peaks[low])
     guess = int((low + share * (high - low)) // step * step)
     return min(max(guess, low + step), high - step)
+
+
+def _beyond(peaks: dict[int, int], budget: int, step: int) -> int:
+    """Return the length to try after the longest measured one, which fits."""
+    *shorter, longest = sorted(peaks)
+    if not shorter or peaks[longest] <= peaks[shorter[-1]]:  # nothing is known of the growth
+        return 2 * longest
+    return max(longest + step, min(2 * longest, _extrapolated(peaks, budget, step)))
 
 
 def _extrapolated(peaks: dict[int, int], budget: int, step: int) -> int:

@@ -34,6 +34,17 @@ def test_the_longest_context_is_that_of_a_search_by_hand(fixed, a_token, a_pair,
     assert found.peaks == {length: peak(length) for length in found.peaks}
 
 
+def test_no_step_is_run_far_above_what_fits():
+    lengths = []
+
+    def peak(length):
+        lengths.append(length)
+        return max(3000, 1000 + 10 * length)  # what does not grow hides what does, up to 200 tokens
+
+    assert longest_context(peak, 9999, step=8, start=64, longest_run=10**7).context == 896
+    assert lengths == [64, 128, 256, 512, 896, 904]
+
+
 def test_beyond_the_longest_run_memory_is_taken_as_a_line():
     lengths = []
 
