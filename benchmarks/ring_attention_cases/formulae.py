@@ -65,23 +65,26 @@ def traffic_cases(pool: Processes, divisor: int) -> list[Measured]:
 def traffic_formula(length: int, world_size: int, layout: Layout, window: int | None) -> int:
     """Return the bytes of a step in float32: keys and values to all in reach, twice; their gradients home, once.
 
-    The sequence lies in chunks, one a rank (contiguous) or two (zigzag), and a chunk's keys are needed by the owners of
-    the chunks after it, as far as the window reaches. A rank sends what another needs as one message to all of them. In
-    a striped layout the ranks after it hold the next tokens, so that all are in reach of any longer window.
+    The sequence lies in chunks, one a rank (contiguous) or two (zigzag). Of a chunk, the ranks after it need the tokens
+    that the window sees from the next chunk of another rank. A rank sends what another needs as one message to all of
+    them. In a striped layout the ranks after it hold the next tokens, so that all but the last one are needed.
     """
     a_token = 2 * HEADS.num_kv_heads * HEADS.head_dim * 4
+    reach = length if window is None else window - 1
     if layout == "striped":
-        receivers = min(world_size - 1, length if window is None else window - 1)
-        return 3 * a_token * length * receivers
+        return 3 * a_token * (length - 1) * min(world_size - 1, reach)
     owners = [*range(world_size), *(reversed(range(world_size)) if layout == "zigzag" else ())]
     chunk = length // len(owners)
-    reach = hops_in_reach(len(owners), chunk, window)
+    hops = hops_in_reach(len(owners), chunk, window)
     total = 0
     for rank in range(world_size):
-        needed_by = [
-            {*owners[place + 1 : place + 1 + reach]} - {rank} for place, owner in enumerate(owners) if owner == rank
-        ]
-        total += len(set().union(*needed_by)) * sum(map(bool, needed_by)) * chunk
+        places = [place for place, owner in enumerate(owners) if owner == rank]
+        needed_by = {place: {*owners[place + 1 : place + 1 + hops]} - {rank} for place in places}
+        tokens = 0
+        for place in (place for place in places if needed_by[place]):
+            between = next(after for after, owner in enumerate(owners[place + 1 :]) if owner != rank)
+            tokens += min(chunk, reach - between * chunk)
+        total += tokens * len(set().union(*needed_by.values()))
     return 3 * a_token * total
 
 

@@ -179,7 +179,7 @@ def hop_row(size: int, direction: Direction, lines: Sequence[Timeline]) -> Row:
 
 def balance_row(size: int, layout: Layout, length: int, lines: Sequence[Timeline]) -> Row:
     """Return a layout's row: pairs and seconds of the busiest process, both over the mean."""
-    plan = journey(length, size, layout, Mask(), default_pieces(length, size))
+    plan = journey(length, size, layout, Mask(), default_pieces(length, size, layout, Mask()))
     pairs = [Work(plan, rank, None).num_pairs() for rank in range(size)]
     seconds = [
         sum(end - start for spans in line.values() for what, _, start, end in spans if what == "compute")

@@ -2,7 +2,8 @@
 
 A rank's keys and values travel in pieces. A piece goes round the ring from rank to rank, leaving out every rank that
 none of its keys can reach: a hop out of the mask's reach is neither sent nor computed. With a contiguous layout and a
-window of W, for instance, keys end their journey ceil((W - 1) / c) ranks after their own.
+window of W, for instance, keys end their journey ceil((W - 1) / c) ranks after their own, and only a shard's last
+W - 1 tokens set out.
 
     rounds of rank r, 3 ranks, 2 pieces        own | 0: r-1, r-2 | 1: r-1, r-2
     buffers in use at a time                   the piece computed on, and the one under way
@@ -72,9 +73,9 @@ class Journey:
 
     @cached_property
     def travelling(self) -> list[list[Run]]:
-        """Of every rank's keys: the runs that any other rank needs; the others stay at home."""
+        """Of every rank's keys: the part of each run that any other rank needs; the others stay at home."""
         return [
-            [run for run in runs if any(self.mask.reaches(self.runs[rank], [run]) for rank in route[1:])]
+            [part for run in runs if (part := self._needed(run, route[1:])) is not None]
             for runs, route in zip(self.runs, self.routes, strict=True)
         ]
 
@@ -117,6 +118,12 @@ class Journey:
             packed.append(Run(run.start, run.stride, run.length, offset))
             offset += run.length
         return [run for run in shard if run.length], [run for run in packed if run.length]
+
+    def _needed(self, keys: Run, ranks: Sequence[int]) -> Run | None:
+        """Return the part of a run, from the first to the last token, that some ranks attend to."""
+        spans = [self.mask.span(queries, keys) for rank in ranks for queries in self.runs[rank]]
+        needed = [span for span in spans if span is not None]
+        return keys.part(min(first for first, _ in needed), max(last for _, last in needed)) if needed else None
 
     def _after(self, rank: int, hops: int) -> int:
         return (rank + hops) % self.world_size
@@ -180,6 +187,8 @@ class Work:
         return sum(tile.num_pairs for tiles in parts for tile in tiles)
 
 
-def default_pieces(sequence_length: int, world_size: int) -> int:
+def default_pieces(sequence_length: int, world_size: int, layout: Layout, mask: Mask) -> int:
     """Return a number of pieces: four, or one where they would be short: then memory is no matter, but time is."""
-    return _PIECES if sequence_length // world_size >= _PIECES * _TOKENS_A_PIECE else 1
+    travelling = journey(sequence_length, world_size, layout, mask, 1).travelling
+    longest = max(sum(run.length for run in runs) for runs in travelling)
+    return _PIECES if longest >= _PIECES * _TOKENS_A_PIECE else 1

@@ -119,7 +119,8 @@ def ring_attention(
         group: A process group, or a `Ring` with its settings; the default group if None.
         causal: Attend to no later position.
         layout: `contiguous`, `striped` or `zigzag`; the last two balance causal work.
-        sliding_window: Attend to positions at a distance of less than so many. Hops out of reach are not made.
+        sliding_window: Attend to positions at a distance of less than so many. Hops out of reach are not made, and
+            keys that no other rank attends to are not sent.
         segment_ids: Attend within equal ids only; negative ids are padding. Rows that attend to nothing are 0.
         scale: Of the scores; 1 / sqrt(head_dim) if None.
         sequence_length: Of the whole sequence; needed where it does not divide evenly over the ranks.
@@ -136,7 +137,7 @@ def ring_attention(
     query, key, value = map(unit_stride, (query, key, value))
     mask = Mask(causal, sliding_window)
     length = query.shape[2] * ring.world_size if sequence_length is None else sequence_length
-    pieces = ring.num_pieces or default_pieces(length, ring.world_size)
+    pieces = ring.num_pieces or default_pieces(length, ring.world_size, layout, mask)
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     plan = journey(length, ring.world_size, layout, mask, pieces)
     differentiated = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (query, key, value))

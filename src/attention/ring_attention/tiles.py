@@ -105,6 +105,11 @@ class Mask:
         """Tell whether any query of some runs attends to any key of others."""
         return any(_trimmed(q.length, k.length, *self.band(q, k)) is not None for q in queries for k in keys)
 
+    def span(self, queries: Run, keys: Run) -> tuple[int, int] | None:
+        """Return the first key of a run that any query of another attends to, and the one after the last."""
+        held = _trimmed(queries.length, keys.length, *self.band(queries, keys))
+        return None if held is None else (held[1], held[1] + held[3])
+
     def tiles(self, queries: Sequence[Run], keys: Sequence[Run]) -> list[Tile]:
         """Return the tiles of the pairs that attend, every pair of runs on its own."""
         return [

@@ -72,7 +72,10 @@ def test_pieces_hold_every_token_once():
 
 
 def test_short_shards_travel_whole():
-    assert [default_pieces(length, 4) for length in (16, 4096, 12 * 1024, 1 << 20)] == [1, 1, 1, 4]
+    lengths = (16, 4096, 12 * 1024, 1 << 20)
+    assert [default_pieces(length, 4, "contiguous", Mask()) for length in lengths] == [1, 1, 1, 4]
+    for window, pieces in ((4096, 1), (4097, 4)):  # of a longer shard's keys, others need the last W - 1
+        assert default_pieces(1 << 20, 4, "contiguous", Mask(sliding_window=window)) == pieces
 
 
 def traffic(layout, length, window, backward):
@@ -94,11 +97,37 @@ def test_the_last_keys_of_a_causal_zigzag_stay_at_home():
     assert [[run.start for run in runs] for runs in plan.travelling] == [[0], [10, 40], [20, 30]]
 
 
+@pytest.mark.parametrize(("causal", "window"), [(True, None), (True, 3), (True, 9), (True, 30), (False, 4), (False, 9)])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("world", [2, 3, 4])
+def test_what_travels_is_what_others_attend_to(world, layout, causal, window):
+    """The first and the last token of each run that is needed, and all between; by looking at every pair."""
+    plan = journey(61, world, layout, Mask(causal, window), 1)
+    positions = [[list(run.positions) for run in runs] for runs in plan.runs]
+
+    def attended(source, key):
+        others = (query for rank in range(world) if rank != source for run in positions[rank] for query in run)
+        reach = 61 if window is None else window
+        return any((not causal or key <= query) and abs(query - key) < reach for query in others)
+
+    for source, runs in enumerate(positions):
+        expected = []
+        for run in runs:
+            needed = [index for index, key in enumerate(run) if attended(source, key)]
+            if needed:
+                expected.append(run[needed[0] : needed[-1] + 1])
+        assert [list(run.positions) for run in plan.travelling[source]] == expected
+
+
 def test_bytes_of_a_full_ring(pool):
     """Forward N - 1 blocks of keys and values; backward the same again, and as many of float32 gradients."""
-    block = 2 * 2 * 8 * 4 * 4  # k and v, 2 heads, 8 tokens, 4 numbers of 4 bytes: un-repeated heads
-    for forward, backward in pool(4).run(traffic, "striped", 32, None, True):
-        assert (forward, backward) == (3 * block, 6 * block)
+    token = 2 * 2 * 4 * 4  # k and v, 2 heads, 4 numbers of 4 bytes: un-repeated heads
+    block = 8 * token
+    # striped: no later token reads the last one, which is the last rank's
+    for rank, (forward, backward) in enumerate(pool(4).run(traffic, "striped", 32, None, True)):
+        keys, gradients = (0 if rank == 2 else token), (0 if rank == 3 else token)
+        assert forward == 3 * block - keys
+        assert backward == 6 * block - keys - gradients
     # zigzag: half of the first rank's block travels; every other rank passes it on once, or the last one home
     for rank, (forward, backward) in enumerate(pool(4).run(traffic, "zigzag", 32, None, True)):
         halves, home = (1 if rank < 3 else 0), (1 if rank > 0 else 0)
@@ -108,8 +137,16 @@ def test_bytes_of_a_full_ring(pool):
 
 def test_bytes_of_a_window(pool):
     """Two blocks back at most: ranks 1 and 2 send their own and the one before; rank 3 sends nothing forward."""
-    block = 2 * 2 * 8 * 4 * 4
+    block = 2 * 2 * 8 * 4 * 4  # shorter than the window's other 9 tokens, so that all of it travels
     sent = pool(4).run(traffic, "contiguous", 32, 10, True)
     assert [forward for forward, _ in sent] == [block, 2 * block, 2 * block, 0]
     # gradients: from its last reader home, by way of those between
     assert [backward - forward for forward, backward in sent] == [0, block, 2 * block, 2 * block]
+
+
+def test_a_window_shorter_than_a_block_takes_its_last_tokens_along(pool):
+    """The other W - 1 tokens of the window, one rank on; their gradients come back."""
+    part = 2 * 2 * 5 * 4 * 4
+    sent = pool(4).run(traffic, "contiguous", 32, 6, True)
+    assert [forward for forward, _ in sent] == [part, part, part, 0]
+    assert [backward - forward for forward, backward in sent] == [0, part, part, part]
