@@ -10,7 +10,6 @@ from shared_cases.timing import seconds_of
 from october.attention.processes import Processes
 from october.attention.ring_attention import Layout
 from october.attention.ring_attention.activation_memory import ring_attention_elements
-from october.attention.ring_attention.interconnect import hops_in_reach
 from october.attention.ring_attention.layouts import LAYOUTS
 from october.attention.ring_attention.work_balance import attended_pairs
 from october.experiments.ring_attention._ring_common import QUANTITIES, Heads, attention_memory
@@ -75,16 +74,14 @@ def traffic_formula(length: int, world_size: int, layout: Layout, window: int | 
         return 3 * a_token * (length - 1) * min(world_size - 1, reach)
     owners = [*range(world_size), *(reversed(range(world_size)) if layout == "zigzag" else ())]
     chunk = length // len(owners)
-    hops = hops_in_reach(len(owners), chunk, window)
     total = 0
     for rank in range(world_size):
-        places = [place for place, owner in enumerate(owners) if owner == rank]
-        needed_by = {place: {*owners[place + 1 : place + 1 + hops]} - {rank} for place in places}
-        tokens = 0
-        for place in (place for place in places if needed_by[place]):
-            between = next(after for after, owner in enumerate(owners[place + 1 :]) if owner != rank)
-            tokens += min(chunk, reach - between * chunk)
-        total += tokens * len(set().union(*needed_by.values()))
+        receivers, tokens = set(), 0
+        for place in (place for place, owner in enumerate(owners) if owner == rank):
+            after = [(reach - gap * chunk, owner) for gap, owner in enumerate(owners[place + 1 :]) if owner != rank]
+            receivers |= {owner for seen, owner in after if seen > 0}
+            tokens += max((min(chunk, seen) for seen, _ in after if seen > 0), default=0)
+        total += tokens * len(receivers)
     return 3 * a_token * total
 
 

@@ -40,7 +40,7 @@ class Reader:
         self.model = model
         self.context = context
         self.num_documents = num_documents
-        self._decoders: dict[DType, Transformer] = {}
+        self._decoders: dict[DType | Quantized, Transformer] = {}
 
     def losses(self, windows: Windows | None = None) -> list[float]:
         """Return each document's mean loss (nats per token) in bfloat16, under its own windows if none are given."""
@@ -49,7 +49,7 @@ class Reader:
 
     def quantized_losses(self, kind: Quantized, chunk_size: int | None = None) -> list[float]:
         """Return each document's mean loss with weights of few bits: in one pass, or in chunks through the buffer."""
-        decoder = quantize_(decoder_from(self._loaded("bfloat16")[0]), kind)
+        decoder = self._decoder(kind)
         if chunk_size is None:
             return self._means(decoder)
         return [
@@ -109,10 +109,14 @@ class Reader:
             for ids in self.documents
         ]
 
-    def _decoder(self, dtype: DType) -> Transformer:
-        if dtype not in self._decoders:
-            self._decoders[dtype] = decoder_from(self._loaded(dtype)[0])
-        return self._decoders[dtype]
+    def _decoder(self, weights: DType | Quantized) -> Transformer:
+        """Return the decoder with such weights, made once."""
+        if weights not in self._decoders:
+            if weights == "int8" or weights == "int4":
+                self._decoders[weights] = quantize_(decoder_from(self._loaded("bfloat16")[0]), weights)
+            else:
+                self._decoders[weights] = decoder_from(self._loaded(weights)[0])
+        return self._decoders[weights]
 
     def _loaded(self, dtype: DType) -> tuple[Any, Any]:
         """Return model and tokenizer; each dtype that is asked for stays in memory."""

@@ -137,8 +137,8 @@ def feed_forward_peaks(tokens: int, heads: Heads, block_size: int | None) -> Pea
     states = torch.randn(1, tokens, hidden, requires_grad=True)
     grad_output = torch.ones_like(states)
     weights = sum(weight.nbytes for weight in module.parameters())
-    with TensorMemory(states, *module.parameters()) as counted:  # else those that an operation takes a view of would
-        counted.live_bytes -= weights
+    with TensorMemory(states, *module.parameters()) as counted:
+        counted.live_bytes -= weights  # held and taken off, lest those that an operation takes a view of count
         counted.reset_peak()
         output = module(states) if block_size is None else BlockwiseFeedForward(block_size)(module, states)
         forward = counted.peak_bytes

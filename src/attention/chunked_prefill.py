@@ -47,9 +47,8 @@ def prefill(
         raise OctoberError(f"token_rows have {lengths} tokens: give at least one row, and one token in each")
     if chunk_size is not None and not 1 <= chunk_size <= max(lengths):
         raise OctoberError(f"chunk_size={chunk_size}: must be from 1 to {max(lengths)}, the tokens of the longest row")
-    ends = [
-        held + new for held, new in zip(cache.lengths, lengths, strict=False)
-    ]  # more rows are the cache's to refuse
+    # more rows than the cache has are the cache's to refuse
+    ends = [held + new for held, new in zip(cache.lengths, lengths, strict=False)]
     check_context(ends, decoder.config.max_positions, "prompt", " with what its row holds")
     step = min(chunk_size or PREFILL_CHUNK, max(lengths))
     device = decoder.embedding.weight.device

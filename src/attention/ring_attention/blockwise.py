@@ -142,10 +142,10 @@ class _Tiled(torch.autograd.Function):
 
 def _into_one(module: Callable[[Tensor], Tensor], blocks: Sequence[Tensor]) -> Tensor:
     """Return the results of all blocks, each written to its place at once: a list of them would be a second copy."""
-    first = module(blocks[0])
+    first, lengths = module(blocks[0]), [block.shape[1] for block in blocks]
     batch, _, *width = first.shape
-    output = first.new_empty(batch, sum(block.shape[1] for block in blocks), *width)
-    places = torch.split(output, [block.shape[1] for block in blocks], dim=1)
+    output = first.new_empty(batch, sum(lengths), *width)
+    places = torch.split(output, lengths, dim=1)
     places[0].copy_(first)
     for place, block in zip(places[1:], blocks[1:], strict=True):
         place.copy_(module(block))

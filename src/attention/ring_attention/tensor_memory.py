@@ -43,8 +43,16 @@ class TensorMemory(TorchDispatchMode):
             self.hold(tensor)
 
     def hold(self, tensor: Tensor) -> None:
-        """Count a tensor that was made elsewhere from now on, once however many operations return views of it."""
-        self._count(tensor)
+        """Count a tensor from now on, once however many operations return views of it."""
+        storage = tensor.untyped_storage()
+        address, size = storage._cdata, storage.nbytes()
+        if address in self._releases:
+            return
+        release = weakref.finalize(storage, self._release, address, size)
+        release.atexit = False
+        self._releases[address] = release
+        self.live_bytes += size
+        self.peak_bytes = max(self.peak_bytes, self.live_bytes)
 
     def reset_peak(self) -> None:
         """Start a new peak from what is alive now, say between the forward and the backward pass."""
@@ -57,7 +65,7 @@ class TensorMemory(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):
             if isinstance(leaf, Tensor) and leaf.layout is torch.strided:
-                self._count(leaf)
+                self.hold(leaf)
         return result
 
     def __exit__(self, *details: Any) -> None:
@@ -66,17 +74,6 @@ class TensorMemory(TorchDispatchMode):
         for release in self._releases.values():
             release.detach()
         self._releases = {}
-
-    def _count(self, tensor: Tensor) -> None:
-        storage = tensor.untyped_storage()
-        address, size = storage._cdata, storage.nbytes()
-        if address in self._releases:
-            return
-        release = weakref.finalize(storage, self._release, address, size)
-        release.atexit = False
-        self._releases[address] = release
-        self.live_bytes += size
-        self.peak_bytes = max(self.peak_bytes, self.live_bytes)
 
     def _release(self, address: int, size: int) -> None:
         if self._releases.pop(address, None) is not None:

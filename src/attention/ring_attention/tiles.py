@@ -103,7 +103,7 @@ class Mask:
 
     def reaches(self, queries: Sequence[Run], keys: Sequence[Run]) -> bool:
         """Tell whether any query of some runs attends to any key of others."""
-        return any(_trimmed(q.length, k.length, *self.band(q, k)) is not None for q in queries for k in keys)
+        return any(self.span(q, k) is not None for q in queries for k in keys)
 
     def span(self, queries: Run, keys: Run) -> tuple[int, int] | None:
         """Return the first key of a run that any query of another attends to, and the one after the last."""
