@@ -17,6 +17,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from october.data import CorpusHandle, QuestionHandle
 from october.errors import OctoberError
 from october.evaluation import bootstrap_cell, percent_cell
+from october.experiments.recomp._question_cells import LEAST_CASES
 from october.experiments.recomp._question_training import (
     QuestionTraining,
     TeacherSummaries,
@@ -230,9 +231,13 @@ def cells_of(decided: Sequence[Verdict], each: Mapping[str, Any]) -> dict[str, C
 
 
 def evidence_of(students: Sequence[Mapping[str, Any]], limits: tuple[float, float]) -> dict[str, Cell]:
-    """Return what decides the claim: the share of all students' sentences that documents hold; none without any."""
+    """Return what decides the claim: the share of all students' sentences that documents hold.
+
+    Of fewer than `LEAST_CASES` sentences there is no number.
+    """
     held = [float(one != "unsupported") for student in students for one in verdicts(kept(student), *limits)]
-    return {"supported sentences, abstractive RECOMP of questions and text": bootstrap_cell(held)} if held else {}
+    cell = bootstrap_cell(held) if len(held) >= LEAST_CASES else Cell(n=len(held))
+    return {"supported sentences, abstractive RECOMP of questions and text": cell}
 
 
 def draw(folder: Path, rows: Sequence[Row]) -> Path:
