@@ -8,6 +8,7 @@ from typing import Any, Literal
 from october.data.corpora import SomeDocuments
 from october.data.documents import CorpusHandle, Question, QuestionHandle
 from october.errors import OctoberError
+from october.evaluation import num_tokens
 from october.language_models import EncoderHandle, ModelHandle, ServedHandle
 from october.retrieval import Passage, Retriever, open_retriever, open_sparse_retriever
 from october.retrieval.recomp import (
@@ -19,7 +20,6 @@ from october.retrieval.recomp import (
     QuestionPrompt,
     ScoringRequest,
     TeacherRequest,
-    num_tokens,
     sampled_demonstrations,
 )
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     )
     from .candidates import EMPTY, Candidate, sentence_candidates, titled
     from .chunks import in_chunks
-    from .compressor import Compressor, compression_rate, document_text, joined_documents, num_tokens
+    from .compressor import Compressor, compression_rate, document_text, joined_documents
     from .contrastive import (
         DistinctQueries,
         ListwiseLoss,
@@ -149,7 +149,6 @@ __all__ = [
     "linked_groups",
     "listwise_columns",
     "listwise_loss",
-    "num_tokens",
     "random_ranks",
     "read_prompts",
     "reranked_score",
@@ -238,7 +237,6 @@ _HOMES = {
     "linked_groups": "contrastive",
     "listwise_columns": "contrastive",
     "listwise_loss": "contrastive",
-    "num_tokens": "compressor",
     "random_ranks": "baselines",
     "read_prompts": "teachers",
     "reranked_score": "extractive_training",
