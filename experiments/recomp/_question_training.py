@@ -12,6 +12,7 @@ from october.experiments.recomp._compressors import (
     Student,
     judged_by,
     known_of,
+    labelled,
     trained_abstractive,
     trained_extractive,
     untrained_abstractive,
@@ -28,11 +29,13 @@ from october.retrieval.recomp import (
     AbstractiveSettings,
     CandidateScorer,
     Compressor,
+    ExtractiveCompressor,
     ExtractiveSettings,
     GoldSentenceTeacher,
     LanguageModelTeacher,
     Policy,
     Teacher,
+    calibrated_margin,
     read_prompts,
 )
 
@@ -123,6 +126,20 @@ def with_empty(training: QuestionTraining) -> QuestionTraining:
     """
     labels = replace(training.labels, with_empty=True)
     return replace(training, labels=labels, extractive=replace(training.extractive, loss="listwise"))
+
+
+def with_margin(
+    bench: QuestionBench, scorer: CandidateScorer, encoder: EncoderHandle, training: QuestionTraining
+) -> ExtractiveCompressor:
+    """Return the compressor that may choose none, with the margin that serves the judged validation questions best."""
+    trained = extractive_compressor(bench, scorer, encoder, with_empty(training)).compressor
+    judged = labelled(bench.asked("dev").sources(), scorer, encoder, training.labels.max_candidates)
+    return ExtractiveCompressor(
+        trained.encoder,
+        num_sentences=trained.num_sentences,
+        allow_empty=True,
+        margin=calibrated_margin(trained.encoder, judged),
+    )
 
 
 def with_loss_in_batch(training: QuestionTraining) -> QuestionTraining:

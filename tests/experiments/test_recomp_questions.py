@@ -41,6 +41,7 @@ from october.retrieval.recomp import (
     ScoringRequest,
     TopDocuments,
     baseline,
+    calibrated_margin,
 )
 from october.run import Run
 from october.tracking import LocalTracker
@@ -183,6 +184,19 @@ class TestCompressors:
         assert scorer.asked == 7 + 3  # the labels are the same, the empty text was always judged
         assert silent.compressor.allow_empty
         assert silent.encoder != first.encoder
+
+    def test_the_margin_is_chosen_by_the_labels_that_training_made(self, bench, reader, encoder):
+        scorer = CountingScorer(reader.scorer("likelihood"))
+        made = _question_training.with_margin(bench, scorer, encoder, TRAINING)
+        assert scorer.asked == 7 + 3
+        silent = _question_training.extractive_compressor(
+            bench, scorer, encoder, _question_training.with_empty(TRAINING)
+        )
+        assert made.encoder.encoder == silent.encoder
+        judged = _compressors.labelled(bench.asked("dev").sources(), scorer, encoder, 6)
+        assert scorer.asked == 7 + 3
+        assert made.margin == calibrated_margin(made.encoder, judged)
+        assert made.allow_empty
 
     def test_one_that_may_choose_none_learns_without_the_in_batch_loss(self, bench, reader, encoder):
         own = _question_training.with_empty(_question_training.with_loss_in_batch(TRAINING))
@@ -503,7 +517,18 @@ class TestAnalysis:
                 published.row("analysis", row.published)
         assert {row.published for row in result.rows} >= {"abstractive, NQ", "extractive, NQ", "abstractive RECOMP"}
         assert len({row.name for row in result.rows}) == len(result.rows)
-        assert set(result.evidence) in (set(), claims_of("analysis"))
+
+    def test_every_claim_is_decided_by_both_groups_of_questions(self, ran_analysis):
+        run, result = ran_analysis
+        assert set(result.evidence) == claims_of("analysis")
+        name = "extractive RECOMP that may choose none"
+        shares = {}
+        for group in ("with", "without"):
+            texts = run.finished[f"{name}, {group} the answer"]["evidence"]
+            assert len(texts) == 2
+            shares[group] = 100 * np.mean([not text for text in texts])
+        silent = result.evidence["empty summaries, documents without the answer over those with it"]
+        assert (silent.value, silent.n) == (shares["without"] - shares["with"], 4)
 
     def test_more_sentences_hold_the_fewer_and_are_more_tokens(self, ran_analysis):
         run, result = ran_analysis
@@ -518,11 +543,9 @@ class TestAnalysis:
         picked = run.finished["with and without the answer"]
         questions = People().load("test")
         for group, holds in (("with", True), ("without", False)):
-            title = f"top-5 documents, {group} the answer"
-            if not picked[group]:
-                assert title not in run.finished
-                continue
-            for place, evidence in zip(picked[group], run.finished[title]["evidence"], strict=True):
+            evidences = run.finished[f"top-5 documents, {group} the answer"]["evidence"]
+            assert len(evidences) == 2
+            for place, evidence in zip(picked[group], evidences, strict=True):
                 assert questions[place].kind != "yes_no"
                 assert (questions[place].answers[0] in evidence) == holds
 

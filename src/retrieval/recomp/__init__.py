@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     )
     from .distillation import Distilled, JudgedSummaries, Policy, critic, distilled, judged_summaries
     from .dual_encoder import DualEncoder
-    from .extractive import RELEASED_EXTRACTIVE, ExtractiveCompressor
+    from .extractive import RELEASED_EXTRACTIVE, ExtractiveCompressor, calibrated_margin
     from .extractive_training import ExtractiveSettings, TrainedExtractive, reranked_score, train_extractive
     from .prompts import Demonstration, QuestionPrompt, sampled_demonstrations
     from .seq2seq import Seq2SeqWriter
@@ -136,6 +136,7 @@ __all__ = [
     "WordLikelihood",
     "baseline",
     "bm25_scores",
+    "calibrated_margin",
     "capitalised_spans",
     "compression_rate",
     "contrastive_example",
@@ -224,6 +225,7 @@ _HOMES = {
     "WordLikelihood": "word_likelihood",
     "baseline": "baselines",
     "bm25_scores": "words",
+    "calibrated_margin": "extractive",
     "capitalised_spans": "words",
     "compression_rate": "compressor",
     "contrastive_example": "training_examples",
