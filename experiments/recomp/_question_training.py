@@ -58,6 +58,8 @@ class QuestionTraining:
         max_summary_tokens: Of a summary.
         prompts: A YAML file with the prompts of a language model that teaches; `multi_hop` takes the project's for
             questions of several steps, None those for others.
+        answer_in_documents: The abstractive compressor learns only from questions whose documents hold the answer
+            (the paper's for HotpotQA).
     """
 
     judgement: Judgement
@@ -69,6 +71,7 @@ class QuestionTraining:
     abstractive: AbstractiveSettings
     max_summary_tokens: int
     prompts: str | None = None
+    answer_in_documents: bool = False
 
     def __post_init__(self) -> None:
         for name in ("num_sentences", "num_summaries", "max_summary_tokens"):
@@ -156,6 +159,8 @@ def abstractive_compressor(
 ) -> Abstractive:
     """Return the abstractive compressor that learned from a teacher what the critic kept."""
     asked = bench.asked("train")[: training.num_summaries]
+    if training.answer_in_documents:
+        asked = asked.take([place for place in range(len(asked.questions)) if asked.holds_answer(place)])
     writer, name = teacher_of(teacher, asked.questions, training)
     judged = judged_by(scorer, asked.requests(), writer, name)
     settings, longest = training.abstractive, training.max_summary_tokens

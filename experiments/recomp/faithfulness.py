@@ -70,6 +70,7 @@ def faithfulness(
     student: ModelHandle | str,
     data: QuestionHandle,
     corpus: CorpusHandle,
+    labeller: ModelHandle | ServedHandle | None,
     teacher: ModelHandle | ServedHandle | None,
     num_train: PositiveInt | None,
     num_validation: PositiveInt | None,
@@ -86,11 +87,12 @@ def faithfulness(
     """Judge the sentences of summaries.
 
     Args:
-        model: Judges sentences, and what compressors learn from.
+        model: Judges sentences, and what compressors learn from where no labeller does.
         encoder: Finds the questions' documents.
         student: What becomes the abstractive compressors.
         data: The questions.
         corpus: What is searched for them.
+        labeller: Judges what the questions' compressor learns from, where that is another model than judges here.
         teacher: Writes their summaries; null takes the gold sentences, shortened.
         num_train: Questions to learn from; null takes all, as in the next two.
         num_validation: Questions with whose gold sentences the bound is measured.
@@ -107,7 +109,7 @@ def faithfulness(
     check_student(student)
     counts = {"train": num_train, "dev": num_validation, "test": num_test}
     bench = QuestionBench(data, corpus, encoder, counts, num_demonstrations, retrieval)
-    judge = Reader(model, bench.prompt, max_answer_tokens, encoder).scorer
+    judge = Reader(labeller or model, bench.prompt, max_answer_tokens, encoder).scorer
     makers = {
         **of_questions(bench, judge, teacher, student, training),
         **of_windows(text.compressors(model, encoder, student)),

@@ -268,6 +268,17 @@ class TestCompressors:
         untrained = student.load()[0].state_dict()
         assert any(not torch.equal(weights[name], untrained[name]) for name in weights)
 
+    def test_questions_whose_documents_lack_the_answer_can_be_left_out(self, bench, reader, student):
+        asked = bench.asked("train")
+        pairs = list(zip(asked.questions, asked.documents, strict=True))[:5]
+        wanted = [question for question, found in pairs if any(question.answers[0] in each.text for each in found)]
+        scorer = CountingScorer(reader.scorer("likelihood"))
+        short = replace(TRAINING.abstractive, warmup_steps=0)
+        own = replace(TRAINING, answer_in_documents=True, abstractive=short)
+        made = _question_training.abstractive_compressor(bench, scorer, None, student, own)
+        assert scorer.asked == made.about["training"] == len(wanted)
+        assert 0 < len(wanted) < 5
+
     def test_an_encoder_decoder_is_a_student_too(self, bench, reader, tmp_path):
         model, tokenizer = seq2seq_student()
         model.save_pretrained(tmp_path / "t5")

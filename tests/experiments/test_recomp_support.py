@@ -165,3 +165,41 @@ def test_faithfulness_reads_the_compressors_of_the_other_tables(size):
         assert reading[key] == texts[key], key
     for key in ("corpus", "training_corpus", "data", "teacher", "num_corpus_documents"):
         assert ours["text"][key] == texts[key], key
+
+
+HOTPOTQA = (
+    "data=hotpotqa",
+    "training.num_sentences=2",
+    "training.prompts=multi_hop",
+    "training.answer_in_documents=true",
+    "num_test=500",
+)
+
+
+def test_at_the_papers_scale_too_the_questions_compressor_is_that_of_open_qa():
+    ours, questions = config_of("faithfulness_paper"), config_of("open_qa_paper", *HOTPOTQA)
+    for key in ("training", "retrieval", "num_train", "num_demonstrations", "max_answer_tokens", "teacher", "student"):
+        assert ours[key] == questions[key], key
+    for key in ("encoder", "data", "corpus", "num_test"):
+        assert ours[key] == questions[key], key
+    assert ours["labeller"] == questions["model"]  # what its answers choose is what both learn from
+
+
+def test_at_the_papers_scale_transfer_reads_the_compressors_of_open_qa():
+    ours, questions = (config_of(name, *HOTPOTQA) for name in ("transfer_paper", "open_qa_paper"))
+    for key in ("training", "retrieval", "num_train", "num_validation", "num_demonstrations", "max_answer_tokens"):
+        assert ours[key] == questions[key], key
+    for key in ("teacher", "student", "encoder", "data", "corpus"):
+        assert ours[key] == questions[key], key
+    assert ours["labeller"] == questions["model"]
+
+
+def test_at_the_papers_scale_texts_are_read_and_taught_as_for_perplexity():
+    """By another judge, though: perplexity is GPT-2 XL's, and likelihoods of sentences are Llama's."""
+    ours, texts = config_of("faithfulness_paper")["text"], config_of("language_modeling_paper")
+    for key in ("num_summaries", "num_prompts", "max_summary_tokens", "num_summarised", "temperature", "abstractive"):
+        assert ours["training"][key] == texts["training"][key], key
+    for key in ("window", "stride", "passage_words"):
+        assert ours["reading"][key] == texts[key], key
+    for key in ("corpus", "training_corpus", "data", "teacher", "num_corpus_documents"):
+        assert ours[key] == texts[key], key
