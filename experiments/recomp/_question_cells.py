@@ -12,6 +12,7 @@ from october.reporting import Cell, Row
 
 PERCENT = 100.0
 RESAMPLES = 2_000  # of pairs or groups, all held at once
+LEAST_CASES = 10  # for an interval: the bootstrap of a few equal cases is none
 MULTI_HOP = ("bridge", "comparison", "yes_no")
 
 

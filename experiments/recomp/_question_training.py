@@ -12,6 +12,7 @@ from october.experiments.recomp._compressors import (
     Student,
     judged_by,
     known_of,
+    labelled,
     trained_abstractive,
     trained_extractive,
     untrained_abstractive,
@@ -28,11 +29,13 @@ from october.retrieval.recomp import (
     AbstractiveSettings,
     CandidateScorer,
     Compressor,
+    ExtractiveCompressor,
     ExtractiveSettings,
     GoldSentenceTeacher,
     LanguageModelTeacher,
     Policy,
     Teacher,
+    calibrated_margin,
     read_prompts,
 )
 
@@ -55,6 +58,8 @@ class QuestionTraining:
         max_summary_tokens: Of a summary.
         prompts: A YAML file with the prompts of a language model that teaches; `multi_hop` takes the project's for
             questions of several steps, None those for others.
+        answer_in_documents: The abstractive compressor learns only from questions whose documents hold the answer
+            (the paper's for HotpotQA).
     """
 
     judgement: Judgement
@@ -66,6 +71,7 @@ class QuestionTraining:
     abstractive: AbstractiveSettings
     max_summary_tokens: int
     prompts: str | None = None
+    answer_in_documents: bool = False
 
     def __post_init__(self) -> None:
         for name in ("num_sentences", "num_summaries", "max_summary_tokens"):
@@ -125,6 +131,20 @@ def with_empty(training: QuestionTraining) -> QuestionTraining:
     return replace(training, labels=labels, extractive=replace(training.extractive, loss="listwise"))
 
 
+def with_margin(
+    bench: QuestionBench, scorer: CandidateScorer, encoder: EncoderHandle, training: QuestionTraining
+) -> ExtractiveCompressor:
+    """Return the compressor that may choose none, with the margin that serves the judged validation questions best."""
+    trained = extractive_compressor(bench, scorer, encoder, with_empty(training)).compressor
+    judged = labelled(bench.asked("dev").sources(), scorer, encoder, training.labels.max_candidates)
+    return ExtractiveCompressor(
+        trained.encoder,
+        num_sentences=trained.num_sentences,
+        allow_empty=True,
+        margin=calibrated_margin(trained.encoder, judged),
+    )
+
+
 def with_loss_in_batch(training: QuestionTraining) -> QuestionTraining:
     """Return the same training by the released code's loss."""
     return replace(training, extractive=replace(training.extractive, loss="in_batch"))
@@ -139,6 +159,8 @@ def abstractive_compressor(
 ) -> Abstractive:
     """Return the abstractive compressor that learned from a teacher what the critic kept."""
     asked = bench.asked("train")[: training.num_summaries]
+    if training.answer_in_documents:
+        asked = asked.take([place for place in range(len(asked.questions)) if asked.holds_answer(place)])
     writer, name = teacher_of(teacher, asked.questions, training)
     judged = judged_by(scorer, asked.requests(), writer, name)
     settings, longest = training.abstractive, training.max_summary_tokens

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from october.data.corpora import SomeDocuments
 from october.data.documents import CorpusHandle, Question, QuestionHandle
 from october.errors import OctoberError
+from october.evaluation import contains_answer, num_tokens
 from october.language_models import EncoderHandle, ModelHandle, ServedHandle
 from october.retrieval import Passage, Retriever, open_retriever, open_sparse_retriever
 from october.retrieval.recomp import (
@@ -19,7 +20,7 @@ from october.retrieval.recomp import (
     QuestionPrompt,
     ScoringRequest,
     TeacherRequest,
-    num_tokens,
+    joined_documents,
     sampled_demonstrations,
 )
 
@@ -64,6 +65,10 @@ class Asked:
     def take(self, places: Sequence[int]) -> "Asked":
         """Return some of the questions, by their places."""
         return Asked([self.questions[place] for place in places], [self.documents[place] for place in places])
+
+    def holds_answer(self, place: int) -> bool:
+        """Return whether a question's documents hold its answer."""
+        return contains_answer(joined_documents(self.documents[place]), self.questions[place].answers)
 
     @property
     def queries(self) -> list[str]:

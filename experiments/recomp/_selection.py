@@ -10,7 +10,7 @@ from october.evaluation import contains_answer, exact_match, normalize_answer, p
 from october.experiments.recomp._questions import Asked
 from october.reporting import Row
 from october.retrieval import Passage
-from october.retrieval.recomp import ExtractiveCompressor, joined_documents
+from october.retrieval.recomp import ExtractiveCompressor
 
 Selected = list[list[list[Any]]]  # for each question its sentences: (rank of the document, place in it, text)
 
@@ -68,10 +68,9 @@ def can_be_copied(question: Question) -> bool:
 def by_answer(asked: Asked, num_with: int, num_without: int) -> dict[str, list[int]]:
     """Return the first questions whose documents hold the answer, and the first whose documents do not."""
     places: dict[str, list[int]] = {"with": [], "without": []}
-    for place, (question, documents) in enumerate(zip(asked.questions, asked.documents, strict=True)):
+    for place, question in enumerate(asked.questions):
         if can_be_copied(question):
-            holds = contains_answer(joined_documents(documents), question.answers)
-            places["with" if holds else "without"].append(place)
+            places["with" if asked.holds_answer(place) else "without"].append(place)
     return {"with": places["with"][:num_with], "without": places["without"][:num_without]}
 
 

@@ -17,7 +17,7 @@ from pydantic import NonNegativeInt, PositiveInt
 from october.data.documents import CorpusHandle, Question, QuestionHandle
 from october.evaluation import percent_cell, points_cell
 from october.experiments.recomp._compressors import Student
-from october.experiments.recomp._question_cells import groups_cell, question_row, right
+from october.experiments.recomp._question_cells import LEAST_CASES, groups_cell, question_row, right
 from october.experiments.recomp._question_training import (
     QuestionTraining,
     TeacherSummaries,
@@ -37,7 +37,6 @@ from october.run import Run
 
 GROUPS = {"with": "with the answer", "without": "without the answer"}
 COPYING = (TOP, TOP_1, TEACHER, ABSTRACTIVE)  # the paper's
-LEAST_SUMMARIES = 10  # that are not empty; the bootstrap of a few equal cases is no interval
 Trained = dict[str, Callable[[], Any]]
 
 
@@ -265,10 +264,10 @@ def evidence(read: Mapping[str, Mapping[str, Reading]], without: Sequence[Questi
 def misled_cell(summaries: Reading, documents: Reading, questions: Sequence[Question]) -> Cell:
     """Return how much more often summaries mislead than documents, on questions whose summary is not empty.
 
-    Of fewer than `LEAST_SUMMARIES` such questions there is no number.
+    Of fewer than `LEAST_CASES` such questions there is no number.
     """
     told = np.flatnonzero(np.equal(empty(summaries), 0))
-    if len(told) < LEAST_SUMMARIES:
+    if len(told) < LEAST_CASES:
         return Cell(n=len(told), unit="points")
     ours, theirs = (np.array(copied(reading, questions))[told] for reading in (summaries, documents))
     return points_cell(ours, theirs)

@@ -17,6 +17,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from october.data import CorpusHandle, QuestionHandle
 from october.errors import OctoberError
 from october.evaluation import bootstrap_cell, percent_cell
+from october.experiments.recomp._question_cells import LEAST_CASES
 from october.experiments.recomp._question_training import (
     QuestionTraining,
     TeacherSummaries,
@@ -69,6 +70,7 @@ def faithfulness(
     student: ModelHandle | str,
     data: QuestionHandle,
     corpus: CorpusHandle,
+    labeller: ModelHandle | ServedHandle | None,
     teacher: ModelHandle | ServedHandle | None,
     num_train: PositiveInt | None,
     num_validation: PositiveInt | None,
@@ -85,11 +87,12 @@ def faithfulness(
     """Judge the sentences of summaries.
 
     Args:
-        model: Judges sentences, and what compressors learn from.
+        model: Judges sentences, and what compressors learn from where no labeller does.
         encoder: Finds the questions' documents.
         student: What becomes the abstractive compressors.
         data: The questions.
         corpus: What is searched for them.
+        labeller: Judges what the questions' compressor learns from, where that is another model than judges here.
         teacher: Writes their summaries; null takes the gold sentences, shortened.
         num_train: Questions to learn from; null takes all, as in the next two.
         num_validation: Questions with whose gold sentences the bound is measured.
@@ -106,7 +109,7 @@ def faithfulness(
     check_student(student)
     counts = {"train": num_train, "dev": num_validation, "test": num_test}
     bench = QuestionBench(data, corpus, encoder, counts, num_demonstrations, retrieval)
-    judge = Reader(model, bench.prompt, max_answer_tokens, encoder).scorer
+    judge = Reader(labeller or model, bench.prompt, max_answer_tokens, encoder).scorer
     makers = {
         **of_questions(bench, judge, teacher, student, training),
         **of_windows(text.compressors(model, encoder, student)),
@@ -230,9 +233,13 @@ def cells_of(decided: Sequence[Verdict], each: Mapping[str, Any]) -> dict[str, C
 
 
 def evidence_of(students: Sequence[Mapping[str, Any]], limits: tuple[float, float]) -> dict[str, Cell]:
-    """Return what decides the claim: the share of all students' sentences that documents hold; none without any."""
+    """Return what decides the claim: the share of all students' sentences that documents hold.
+
+    Of fewer than `LEAST_CASES` sentences there is no number.
+    """
     held = [float(one != "unsupported") for student in students for one in verdicts(kept(student), *limits)]
-    return {"supported sentences, abstractive RECOMP of questions and text": bootstrap_cell(held)} if held else {}
+    cell = bootstrap_cell(held) if len(held) >= LEAST_CASES else Cell(n=len(held))
+    return {"supported sentences, abstractive RECOMP of questions and text": cell}
 
 
 def draw(folder: Path, rows: Sequence[Row]) -> Path:

@@ -2,12 +2,12 @@
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import OctoberError
+from ..errors import OctoberError, reason_of
 from ..files import content_hash
 
 _HUB_NAME = re.compile(r"^[\w.-]+(?:/[\w.-]+)?$")
@@ -61,21 +61,36 @@ class Rows:
         """Return the rows one by one, of the named columns only.
 
         Raises:
-            OctoberError: The set cannot be reached or read, or lacks the split or a column.
+            OctoberError: The set cannot be reached or read, lacks the split or a column, or holds bytes that are not
+                UTF-8, perhaps only as they are come to.
         """
         rows = self._load(split, streaming=True)
-        self._require(rows.column_names or list(next(iter(rows), {})), columns)
-        return iter(rows.select_columns(list(columns)))
+        self._require(rows.column_names or list(next(self.read(rows, split), {})), columns)
+        return self.read(rows.select_columns(list(columns)), split)
 
     def table(self, split: str, columns: Sequence[str]) -> Any:
-        """Return the rows as a `datasets.Dataset` of the named columns.
+        """Return the rows as a `datasets.Dataset` of the named columns, which `read` goes through.
 
         Raises:
-            OctoberError: As `stream`.
+            OctoberError: The set cannot be reached or read, or lacks the split or a column.
         """
         rows = self._load(split, streaming=False)
         self._require(rows.column_names, columns)
         return rows.select_columns(list(columns))
+
+    def read(self, rows: Iterable[dict[str, Any]], split: str) -> Iterator[dict[str, Any]]:
+        """Return rows of a split one by one: texts are decoded only as they are come to.
+
+        Raises:
+            OctoberError: One cannot be read, say because it is not UTF-8.
+        """
+        count = 0
+        try:
+            for row in rows:
+                yield row
+                count += 1
+        except Exception as error:
+            raise self._unreadable(split, error, f" after {count} rows") from error
 
     def _load(self, split: str, *, streaming: bool) -> Any:
         from datasets import load_dataset
@@ -85,9 +100,13 @@ class Rows:
         try:
             return load_dataset(path, self._config(), split=split, streaming=streaming, revision=self.revision)
         except Exception as error:
-            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
             offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") == "1" and not self.folder else ""
-            raise OctoberError(f"{self.set_name}: split {split} of {path} cannot be read{offline}: {first}") from error
+            raise self._unreadable(split, error, offline) from error
+
+    def _unreadable(self, split: str, error: Exception, where: str) -> OctoberError:
+        what = f"{self.set_name}: split {split} of {self.folder or self.path} cannot be read{where}"
+        bad = next((one for one in (error, error.__cause__) if isinstance(one, UnicodeDecodeError)), None)
+        return OctoberError(f"{what}: {reason_of(error) if bad is None else f'not UTF-8 ({bad})'}")
 
     def _config(self) -> str | None:
         """Return the configuration; none for a folder whose card does not list it."""

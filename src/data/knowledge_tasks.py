@@ -112,7 +112,7 @@ class KnowledgeTask(QuestionHandle):
         if split != "test" and splits[0] == splits[1]:
             border = len(table) - min(self.num_dev, len(table) // 10)
             chosen = range(border) if split == "train" else range(border, len(table))
-        pairs = zip(chosen, table.select(chosen), strict=True)
+        pairs = zip(chosen, self.rows.read(table.select(chosen), source), strict=True)
         return [self._checked(row, split, f"{source}:{number}") for number, row in pairs]
 
     def fingerprint(self) -> str:

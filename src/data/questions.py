@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import OctoberError
+from ..errors import OctoberError, reason_of
 from .documents import Question, QuestionHandle
 from .hub import Rows
 
@@ -80,15 +80,17 @@ class HubQuestions(QuestionHandle):
         """Return the questions of 'train', 'dev' or 'test', in the set's order.
 
         Raises:
-            OctoberError: No such split, the set cannot be reached or read, or a row has no answer.
+            OctoberError: No such split, the set cannot be reached or read, or a row has no question, no answer, or
+                lacks another field.
         """
         splits = self.layout.splits
         if split not in splits:
             raise OctoberError(f"{self.name}: split={split}: allowed are {', '.join(splits)}")
         table = self.rows.table(splits[split], self.layout.columns)
         num_train = len(table) - min(self.layout.num_dev, len(table) // 10)
-        rows = {"train": range(num_train), "dev": range(num_train, len(table)), "test": range(len(table))}[split]
-        return [self._question(row, number, split) for number, row in zip(rows, table.select(rows), strict=True)]
+        numbers = {"train": range(num_train), "dev": range(num_train, len(table)), "test": range(len(table))}[split]
+        rows = self.rows.read(table.select(numbers), splits[split])
+        return [self._question(row, number, split) for number, row in zip(numbers, rows, strict=True)]
 
     def fingerprint(self) -> str:
         """Return 16 digits that identify the source."""
@@ -103,7 +105,12 @@ class HubQuestions(QuestionHandle):
         where = f"{self.name}: row {number} of {source}"
         if not isinstance(text, str) or not text.strip():
             raise OctoberError(f"{where}: no question")
-        question = self.layout.question(row, split)
+        try:
+            question = self.layout.question(row, split)
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
+            missing = [column for column in self.layout.columns if row[column] is None]
+            wrong = f"no {missing[0]}" if missing else f"another shape than the set's rows ({reason_of(error)})"
+            raise OctoberError(f"{where}: {wrong}") from error
         if not question.answers:
             raise OctoberError(f"{where}: no answer to {text!r}")
         return question if question.id else Question(**{**vars(question), "id": f"{source}:{number}"})

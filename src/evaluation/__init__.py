@@ -11,6 +11,7 @@ if TYPE_CHECKING:
         count_words,
         exact_match,
         normalize_answer,
+        num_tokens,
         paired_test,
         rouge_l,
         token_f1,
@@ -36,6 +37,7 @@ __all__ = [
     "interval_cell",
     "mean_cell",
     "normalize_answer",
+    "num_tokens",
     "paired_bootstrap_interval",
     "paired_t_interval",
     "paired_test",
@@ -49,7 +51,7 @@ __all__ = [
 
 _HOMES = {
     **dict.fromkeys(("answer_from", "contains_answer", "count_words", "exact_match", "normalize_answer"), "answers"),
-    **dict.fromkeys(("paired_test", "rouge_l", "token_f1", "word_perplexity"), "answers"),
+    **dict.fromkeys(("num_tokens", "paired_test", "rouge_l", "token_f1", "word_perplexity"), "answers"),
     **dict.fromkeys(
         ("bootstrap_cell", "exact_cell", "interval_cell", "mean_cell", "percent_cell", "points_cell"), "cells"
     ),

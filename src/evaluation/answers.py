@@ -1,4 +1,4 @@
-"""How answers are scored: exact match, F1 over tokens, ROUGE-L, answers found in passages, perplexity by word.
+"""How answers are scored: exact match, F1, ROUGE-L, answers found in passages, perplexity by word, tokens in context.
 
 Normalisation and F1 follow SQuAD (Rajpurkar et al. 2016), the rule for yes and no HotpotQA (Yang et al. 2018), ROUGE-L
 Lin (2004), answers in passages dense passage retrieval (Karpukhin et al. 2020).
@@ -10,10 +10,11 @@ import string
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from ..errors import OctoberError
+from ..errors import OctoberError, check_text
 from .intervals import Scores
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -104,6 +105,17 @@ def word_perplexity(negative_log_likelihoods: Scores, text: str) -> float:
     if words == 0:
         raise OctoberError(f"text {text[:40]!r} has no space: its perplexity by word is not defined")
     return math.exp(float(np.sum(np.asarray(negative_log_likelihoods, dtype=np.float64))) / words)
+
+
+def num_tokens(tokenizer: Any, texts: Sequence[str]) -> list[int]:
+    """Return how many tokens of a model's context each text takes, special ones left out.
+
+    Raises:
+        OctoberError: One is not UTF-8 text.
+    """
+    for number, text in enumerate(texts):
+        check_text(text, f"text {number}")
+    return [len(ids) for ids in tokenizer(list(texts), add_special_tokens=False)["input_ids"]] if texts else []
 
 
 def paired_test(ours: Scores, theirs: Scores, *, resamples: int = 10_000, seed: int = 0) -> float:

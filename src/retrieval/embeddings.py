@@ -24,7 +24,7 @@ import numpy as np
 from jaxtyping import Float
 from tqdm.auto import tqdm
 
-from ..errors import OctoberError
+from ..errors import OctoberError, check_text
 from ..files import only_writer, write_whole
 from ..language_models import EncoderHandle
 from ..language_models.batching import length_sorted_batches
@@ -146,7 +146,8 @@ def encode(
         progress: Show a bar if it takes over five seconds.
 
     Raises:
-        OctoberError: An empty query, a vector that is not finite, a cache of another encoder, or a full disk.
+        OctoberError: Something that is not UTF-8 text, an empty query, a vector that is not finite, a cache of another
+            encoder, or a full disk.
     """
     if isinstance(texts, str):
         raise OctoberError(f"texts={texts[:40]!r}: a list of texts is needed, this is one text")
@@ -294,10 +295,7 @@ class EmbeddingCache:
 
 def _check_texts(texts: Sequence[str]) -> None:
     for number, text in enumerate(texts):
-        try:
-            text.encode()
-        except (UnicodeEncodeError, AttributeError) as error:
-            raise OctoberError(f"text {number} is not UTF-8 text ({text[:40]!r}): it cannot be encoded") from error
+        check_text(text, f"text {number}")
 
 
 def _count(keys: sqlite3.Connection) -> int:

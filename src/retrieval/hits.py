@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from ..errors import OctoberError
+from ..errors import OctoberError, check_text
 
 
 class Hits(NamedTuple):
@@ -25,13 +25,12 @@ def check_queries(queries: Sequence[str]) -> None:
     """Check what every search is given.
 
     Raises:
-        OctoberError: One text in place of a list, something that is not text, or an empty query.
+        OctoberError: One text in place of a list, something that is not UTF-8 text, or an empty query.
     """
     if isinstance(queries, str):
         raise OctoberError(f"queries={queries[:40]!r}: a list of queries is needed, this is one")
     for number, query in enumerate(queries):
-        if not isinstance(query, str):
-            raise OctoberError(f"query {number} is {type(query).__name__}: text is needed")
+        check_text(query, f"query {number}")
         if not query.strip():
             raise OctoberError(f"query {number} is empty: there is nothing to search for")
 

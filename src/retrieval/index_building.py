@@ -14,7 +14,7 @@ from ..errors import OctoberError
 from ..files import atomic_path, only_writer, write_whole
 from ..language_models.fingerprints import cached_sha256
 from .embeddings import CHUNK_TEXTS, AnyEncoder, EmbeddingCache, encode, side
-from .folders import read_description
+from .folders import damaged, read_description
 from .index import WHAT, DenseIndex, Metric, check_factory, reason
 from .passages import PassageStore
 
@@ -116,12 +116,19 @@ def _claim(folder: Path, about: dict[str, Any]) -> None:
 
 
 def _trained(empty: Any, folder: Path, vectors: _Vectors, about: dict[str, Any]) -> Any:
-    """Return the index after training; a training that was finished is read."""
+    """Return the index after training; a training that was finished is read.
+
+    Raises:
+        OctoberError: What was trained is damaged, or the factory cannot be trained on so few passages.
+    """
     import faiss
 
     path = folder / "trained.faiss"
     if path.exists():
-        return faiss.read_index(str(path))
+        try:
+            return faiss.read_index(str(path))
+        except RuntimeError as error:  # not trained again: the parts that are there have this training's lists
+            raise damaged(path, WHAT) from error
     if not empty.is_trained:
         count = min(about["training_passages"], about["count"])
         sample = np.random.default_rng(about["seed"]).choice(about["count"], count, replace=False)

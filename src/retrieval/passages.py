@@ -2,7 +2,7 @@
 
     folder/source.json       what the passages are made from; written first
     folder/shard-00000.arrow one batch of rows (id, title, text, source), whole or not there
-    folder/manifest.json     the shards, how many rows each holds, a hash of all rows; written last
+    folder/manifest.json     the shards, the rows and the SHA-256 of each, a hash of all rows; written last
 
 Documents are cut as for dense passage retrieval (Karpukhin et al. 2020, section 4.1): disjoint blocks of 100 words,
 each with its document's title. What remains at a document's end is a passage of its own, however short; their released
@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Any, overload
 import pyarrow as pa
 from tqdm.auto import tqdm
 
-from ..errors import OctoberError
+from ..errors import OctoberError, check_text
 from ..files import atomic_path, only_writer, write_whole
+from ..language_models.fingerprints import cached_sha256
 from .fingerprints import RunningHash, SeenNames
 from .folders import damaged, read_description
 
@@ -104,8 +105,14 @@ class PassageStore(Sequence[Passage]):
         self._starts = [0, *accumulate(shard["passages"] for shard in self._shards)]
 
     @classmethod
-    def open(cls, folder: str | Path) -> "PassageStore":
+    def open(cls, folder: str | Path, *, verify: bool = True) -> "PassageStore":
         """Open a finished store.
+
+        Args:
+            folder: What `build` wrote.
+            verify: Hash the shards, once as long as their size and time stamp stay the same: a minute where 14 GB of
+                them are read for the first time. Of a store that was built before hashes were noted, and without
+                this, sizes alone are compared.
 
         Raises:
             OctoberError: There is none, or it is damaged.
@@ -114,11 +121,11 @@ class PassageStore(Sequence[Passage]):
         manifest = read_description(folder / "manifest.json", "passage store")
         try:
             store = cls(folder, manifest)
-            sizes = [(folder / shard["name"]).stat().st_size == shard["bytes"] for shard in manifest["shards"]]
+            whole = [_is_whole(folder / shard["name"], shard, verify) for shard in manifest["shards"]]
         except (KeyError, TypeError, OSError) as error:
             raise damaged(folder / "manifest.json", "passage store") from error
-        if not all(sizes):
-            raise damaged(folder / manifest["shards"][sizes.index(False)]["name"], "passage store")
+        if not all(whole):
+            raise damaged(folder / manifest["shards"][whole.index(False)]["name"], "passage store")
         return store
 
     @classmethod
@@ -213,17 +220,7 @@ class PassageStore(Sequence[Passage]):
 
 def _check_document(document: "Document") -> None:
     for name in ("id", "title", "text", "source"):
-        value = getattr(document, name)
-        if not isinstance(value, str):
-            raise OctoberError(
-                f"document {document.id!r}: its {name} is {type(value).__name__}, not text; decode it as UTF-8"
-            )
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            raise OctoberError(
-                f"document {document.id!r}: its {name} is not UTF-8 (character {error.start} is half of a pair)"
-            ) from error
+        check_text(getattr(document, name), f"document {document.id!r}: its {name}")
     if not document.text.strip():
         raise OctoberError(f"document {document.id!r}: it has no text")
 
@@ -249,8 +246,9 @@ def _build(documents: Iterable["Document"], folder: Path, words: int | None, siz
             for passage in rows:
                 hashed.update(passage.id, passage.title, passage.text, passage.source)
             path = folder / f"shard-{number:05d}.arrow"
-            _write_or_compare(path, rows, hashed.digits)
-            shards.append({"name": path.name, "passages": len(rows), "bytes": path.stat().st_size})
+            _write_or_compare(path, rows)
+            noted = {"bytes": path.stat().st_size, "sha256": cached_sha256(path)}
+            shards.append({"name": path.name, "passages": len(rows), **noted})
             bar.update(len(rows))
     if not shards:
         raise OctoberError(f"{folder}: there are no documents to make passages of")
@@ -279,25 +277,21 @@ def _shards(passages: Iterable[Passage], size: int) -> Iterator[list[Passage]]:
         yield rows
 
 
-def _write_or_compare(path: Path, rows: list[Passage], hashed: str) -> None:
-    """Write a shard that is missing; check of one that is there that it and all before it hold the same rows."""
+def _write_or_compare(path: Path, rows: list[Passage]) -> None:
+    """Write a shard that is missing; check of one that is there that it holds these rows."""
+    columns = [pa.array([getattr(row, name) for row in rows], pa.string()) for name in _FIELDS]
     if path.exists():
-        if _rows_hash(path) != hashed:
+        pairs = zip(columns, _read_shard(path), strict=True)
+        if not all(ours.equals(theirs) for ours, theirs in pairs):
             raise OctoberError(f"{path} holds other passages than the documents give now; delete {path.parent}")
         return
-    columns = [pa.array([getattr(row, name) for row in rows], pa.string()) for name in _FIELDS]
-    schema = _SCHEMA.with_metadata({"rows": hashed})
-    with atomic_path(path) as temporary, pa.ipc.new_file(str(temporary), schema) as writer:
-        writer.write_batch(pa.record_batch(columns, schema=schema))
+    with atomic_path(path) as temporary, pa.ipc.new_file(str(temporary), _SCHEMA) as writer:
+        writer.write_batch(pa.record_batch(columns, schema=_SCHEMA))
 
 
-def _rows_hash(path: Path) -> str:
-    try:
-        with pa.memory_map(str(path)) as file:
-            metadata = pa.ipc.open_file(file).schema.metadata or {}
-    except (pa.ArrowInvalid, OSError) as error:
-        raise damaged(path, "passage store") from error
-    return str(metadata.get(b"rows", b"").decode())
+def _is_whole(path: Path, shard: dict[str, Any], verify: bool) -> bool:
+    same_size = path.stat().st_size == shard["bytes"]
+    return same_size and (not verify or "sha256" not in shard or cached_sha256(path) == shard["sha256"])
 
 
 def _read_shard(path: Path) -> list[pa.StringArray]:

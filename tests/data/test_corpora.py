@@ -8,6 +8,7 @@ from datasets import Dataset
 from october.data import WikipediaPassages, WikiText
 from october.data.corpora import split_articles
 from october.errors import OctoberError
+from october.retrieval import PassageStore
 
 
 def test_wikipedia_passages_stream_without_their_embeddings(tmp_path: Path) -> None:
@@ -30,6 +31,20 @@ def test_a_missing_column_is_named(tmp_path: Path) -> None:
     Dataset.from_list([{"id": "1", "body": "x"}]).to_parquet(tmp_path / "train.parquet")
     with pytest.raises(OctoberError, match=r"has no column text \(has id, body\)"):
         list(WikipediaPassages(path=str(tmp_path)).documents())
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("train.jsonl", ['{"id": "1", "text": "tea", "title": "T"}', '{"id": "2", "text": "café", "title": "T"}']),
+        ("train.csv", ["id,text,title", "1,tea,T", "2,café,T"]),
+    ],
+)
+def test_passages_that_are_not_utf_8_are_one_line(tmp_path: Path, name: str, lines: list[str]) -> None:
+    (tmp_path / name).write_bytes("\n".join(lines).encode("latin-1"))
+    corpus = WikipediaPassages(path=str(tmp_path))
+    with pytest.raises(OctoberError, match=r"^wikipedia_dpr: split train of .* cannot be read.*: not UTF-8 \("):
+        PassageStore.build(corpus.documents(), tmp_path / "store", source="s", words=None)
 
 
 LINES = [

@@ -189,3 +189,27 @@ def test_fingerprints_change_with_the_source(tmp_path: Path) -> None:
     prints = {before, local.fingerprint(), HubQuestions("natural_questions").fingerprint()}
     assert len(prints) == 3
     assert local.describe()["path"] == str(tmp_path)
+
+
+def in_latin_1(folder: Path, name: str, lines: list[str]) -> None:
+    (folder / name).write_bytes("\n".join(lines).encode("latin-1"))
+
+
+def test_a_set_that_is_not_utf_8_is_one_line(tmp_path: Path) -> None:
+    rows = [{"question": "where is the café?", "answer": ["Rome"]}, {"question": "who?", "answer": ["x"]}]
+    in_latin_1(tmp_path, "validation.jsonl", [json.dumps(row, ensure_ascii=False) for row in rows[::-1]])
+    with pytest.raises(OctoberError, match=r"^natural_questions: split validation of .* after 1 rows: not UTF-8 \("):
+        HubQuestions("natural_questions", path=str(tmp_path)).load("test")
+
+
+@pytest.mark.parametrize("column", ["supporting_facts", "context"])
+def test_a_row_that_lacks_a_field_is_named(tmp_path: Path, column: str) -> None:
+    write(tmp_path, "validation", [HOTPOT, {**HOTPOT, column: None}], parquet=False)
+    with pytest.raises(OctoberError, match=rf"^hotpotqa: row 1 of validation: no {column}$"):
+        HubQuestions("hotpotqa", path=str(tmp_path)).load("test")
+
+
+def test_a_row_of_another_shape_is_named(tmp_path: Path) -> None:
+    write(tmp_path, "validation", [{**HOTPOT, "context": {"title": ["Ed Wood"], "sentences": []}}])
+    with pytest.raises(OctoberError, match=r"^hotpotqa: row 0 of validation: another shape than the set's rows \(zip"):
+        HubQuestions("hotpotqa", path=str(tmp_path)).load("test")

@@ -6,6 +6,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
+from tiny_lm import tiny_lm
 
 from october.errors import OctoberError
 from october.evaluation import (
@@ -14,6 +15,7 @@ from october.evaluation import (
     count_words,
     exact_match,
     normalize_answer,
+    num_tokens,
     paired_test,
     rouge_l,
     token_f1,
@@ -196,3 +198,15 @@ def test_rouge_l_of_a_case_by_hand():
     assert rouge_l("x", ["", "y"]) == 0
     with pytest.raises(OctoberError, match="at least one answer"):
         rouge_l("x", [])
+
+
+def test_tokens_in_context_are_those_without_special_ones():
+    tokenizer = tiny_lm("llama").tokenizer
+    texts = ["", "Rome is old.", "Rome is old. It lies on the Tiber."]
+    expected = [len(tokenizer(text)["input_ids"]) - 1 for text in texts]  # without the start token
+    assert expected[0] == 0 < expected[1] < expected[2]
+    assert num_tokens(tokenizer, texts) == expected
+    assert num_tokens(tokenizer, []) == []
+    for bad, message in ((None, "text 1 is NoneType, not text"), ("half \ud800", "text 1 is not UTF-8")):
+        with pytest.raises(OctoberError, match=message):
+            num_tokens(tokenizer, ["a", bad])

@@ -41,6 +41,7 @@ from october.retrieval.recomp import (
     ScoringRequest,
     TopDocuments,
     baseline,
+    calibrated_margin,
 )
 from october.run import Run
 from october.tracking import LocalTracker
@@ -184,6 +185,19 @@ class TestCompressors:
         assert silent.compressor.allow_empty
         assert silent.encoder != first.encoder
 
+    def test_the_margin_is_chosen_by_the_labels_that_training_made(self, bench, reader, encoder):
+        scorer = CountingScorer(reader.scorer("likelihood"))
+        made = _question_training.with_margin(bench, scorer, encoder, TRAINING)
+        assert scorer.asked == 7 + 3
+        silent = _question_training.extractive_compressor(
+            bench, scorer, encoder, _question_training.with_empty(TRAINING)
+        )
+        assert made.encoder.encoder == silent.encoder
+        judged = _compressors.labelled(bench.asked("dev").sources(), scorer, encoder, 6)
+        assert scorer.asked == 7 + 3
+        assert made.margin == calibrated_margin(made.encoder, judged)
+        assert made.allow_empty
+
     def test_one_that_may_choose_none_learns_without_the_in_batch_loss(self, bench, reader, encoder):
         own = _question_training.with_empty(_question_training.with_loss_in_batch(TRAINING))
         assert own.extractive == replace(TRAINING.extractive, loss="listwise")
@@ -253,6 +267,17 @@ class TestCompressors:
         assert all(torch.equal(weights[name], own[name]) for name in weights)
         untrained = student.load()[0].state_dict()
         assert any(not torch.equal(weights[name], untrained[name]) for name in weights)
+
+    def test_questions_whose_documents_lack_the_answer_can_be_left_out(self, bench, reader, student):
+        asked = bench.asked("train")
+        pairs = list(zip(asked.questions, asked.documents, strict=True))[:5]
+        wanted = [question for question, found in pairs if any(question.answers[0] in each.text for each in found)]
+        scorer = CountingScorer(reader.scorer("likelihood"))
+        short = replace(TRAINING.abstractive, warmup_steps=0)
+        own = replace(TRAINING, answer_in_documents=True, abstractive=short)
+        made = _question_training.abstractive_compressor(bench, scorer, None, student, own)
+        assert scorer.asked == made.about["training"] == len(wanted)
+        assert 0 < len(wanted) < 5
 
     def test_an_encoder_decoder_is_a_student_too(self, bench, reader, tmp_path):
         model, tokenizer = seq2seq_student()
@@ -503,7 +528,18 @@ class TestAnalysis:
                 published.row("analysis", row.published)
         assert {row.published for row in result.rows} >= {"abstractive, NQ", "extractive, NQ", "abstractive RECOMP"}
         assert len({row.name for row in result.rows}) == len(result.rows)
-        assert set(result.evidence) in (set(), claims_of("analysis"))
+
+    def test_every_claim_is_decided_by_both_groups_of_questions(self, ran_analysis):
+        run, result = ran_analysis
+        assert set(result.evidence) == claims_of("analysis")
+        name = "extractive RECOMP that may choose none"
+        shares = {}
+        for group in ("with", "without"):
+            texts = run.finished[f"{name}, {group} the answer"]["evidence"]
+            assert len(texts) == 2
+            shares[group] = 100 * np.mean([not text for text in texts])
+        silent = result.evidence["empty summaries, documents without the answer over those with it"]
+        assert (silent.value, silent.n) == (shares["without"] - shares["with"], 4)
 
     def test_more_sentences_hold_the_fewer_and_are_more_tokens(self, ran_analysis):
         run, result = ran_analysis
@@ -518,11 +554,9 @@ class TestAnalysis:
         picked = run.finished["with and without the answer"]
         questions = People().load("test")
         for group, holds in (("with", True), ("without", False)):
-            title = f"top-5 documents, {group} the answer"
-            if not picked[group]:
-                assert title not in run.finished
-                continue
-            for place, evidence in zip(picked[group], run.finished[title]["evidence"], strict=True):
+            evidences = run.finished[f"top-5 documents, {group} the answer"]["evidence"]
+            assert len(evidences) == 2
+            for place, evidence in zip(picked[group], evidences, strict=True):
                 assert questions[place].kind != "yes_no"
                 assert (questions[place].answers[0] in evidence) == holds
 

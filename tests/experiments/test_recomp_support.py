@@ -9,6 +9,7 @@ from october import configuration
 from october.data import Question
 from october.experiments.recomp import _support, faithfulness
 from october.experiments.recomp._questions import Asked
+from october.reporting.claims import decide
 from october.reporting.published import published_of
 from october.retrieval import Passage
 
@@ -123,12 +124,18 @@ def test_rows_of_faithfulness_are_shares_of_sentences():
     for row in rows.values():
         if row.published:
             published_of("recomp").row("faithfulness", row.published)
-    of_text = steps([False, False], [0.1, 0.2], [2.0, 2.0], [False, False])
-    evidence = faithfulness.evidence_of([student, of_text], (0.5, 0.8))
-    assert {claim.metric for claim in published_of("recomp").claims_of("faithfulness")} == set(evidence)
-    (cell,) = evidence.values()
-    assert (cell.value, cell.n) == (pytest.approx(2 / 6), 6)
-    assert faithfulness.evidence_of([silent, silent], (0.5, 0.8)) == {}
+
+
+@pytest.mark.parametrize(("others", "expected"), [(7, 4 / 12), (5, 4 / 10), (4, None), (0, None)])
+def test_a_few_sentences_do_not_decide_whether_summaries_are_supported(others, expected):
+    of_questions = steps([True] * 3 + [False] * 2, [1.0, 1.0, 1.0, 0.9, 0.1], [0.0, 0.0, 0.0, 2.0, 2.0])
+    of_text = steps([False] * others, [0.1] * others, [2.0] * others)
+    (claim,) = published_of("recomp").claims_of("faithfulness")
+    evidence = faithfulness.evidence_of([of_questions, of_text], (0.5, 0.8))
+    assert set(evidence) == {claim.metric}
+    cell = evidence[claim.metric]
+    assert (cell.value, cell.n) == (expected if expected is None else pytest.approx(expected), 5 + others)
+    assert (decide(claim, evidence, "small").verdict == "not tested at this scale") == (expected is None)
 
 
 def test_gold_sentences_count_where_they_were_retrieved():
@@ -158,3 +165,41 @@ def test_faithfulness_reads_the_compressors_of_the_other_tables(size):
         assert reading[key] == texts[key], key
     for key in ("corpus", "training_corpus", "data", "teacher", "num_corpus_documents"):
         assert ours["text"][key] == texts[key], key
+
+
+HOTPOTQA = (
+    "data=hotpotqa",
+    "training.num_sentences=2",
+    "training.prompts=multi_hop",
+    "training.answer_in_documents=true",
+    "num_test=500",
+)
+
+
+def test_at_the_papers_scale_too_the_questions_compressor_is_that_of_open_qa():
+    ours, questions = config_of("faithfulness_paper"), config_of("open_qa_paper", *HOTPOTQA)
+    for key in ("training", "retrieval", "num_train", "num_demonstrations", "max_answer_tokens", "teacher", "student"):
+        assert ours[key] == questions[key], key
+    for key in ("encoder", "data", "corpus", "num_test"):
+        assert ours[key] == questions[key], key
+    assert ours["labeller"] == questions["model"]  # what its answers choose is what both learn from
+
+
+def test_at_the_papers_scale_transfer_reads_the_compressors_of_open_qa():
+    ours, questions = (config_of(name, *HOTPOTQA) for name in ("transfer_paper", "open_qa_paper"))
+    for key in ("training", "retrieval", "num_train", "num_validation", "num_demonstrations", "max_answer_tokens"):
+        assert ours[key] == questions[key], key
+    for key in ("teacher", "student", "encoder", "data", "corpus"):
+        assert ours[key] == questions[key], key
+    assert ours["labeller"] == questions["model"]
+
+
+def test_at_the_papers_scale_texts_are_read_and_taught_as_for_perplexity():
+    """By another judge, though: perplexity is GPT-2 XL's, and likelihoods of sentences are Llama's."""
+    ours, texts = config_of("faithfulness_paper")["text"], config_of("language_modeling_paper")
+    for key in ("num_summaries", "num_prompts", "max_summary_tokens", "num_summarised", "temperature", "abstractive"):
+        assert ours["training"][key] == texts["training"][key], key
+    for key in ("window", "stride", "passage_words"):
+        assert ours["reading"][key] == texts[key], key
+    for key in ("corpus", "training_corpus", "data", "teacher", "num_corpus_documents"):
+        assert ours[key] == texts[key], key

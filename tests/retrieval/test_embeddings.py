@@ -235,7 +235,9 @@ def test_a_model_in_memory_is_encoded_without_gradients_and_left_in_its_mode(fol
         ("one text", False, "a list of texts is needed"),
         (["a", " "], True, "query 1 is empty"),
         (["a", b"b"], True, "query 1 is bytes"),
-        (["a", b"b"], False, "text 1 is not UTF-8"),
+        (["a", b"b"], False, "text 1 is bytes, not text"),
+        (["a", None], False, "text 1 is NoneType, not text"),
+        (["a", "b\ud800"], True, "query 1 is not UTF-8"),
         (["a", "b\ud800"], False, "text 1 is not UTF-8"),
     ],
 )

@@ -280,6 +280,17 @@ def test_damage_is_named(store, queries, tmp_path, factory):
         DenseIndex.open(folder)
 
 
+@pytest.mark.parametrize("kept", [-50, 0])
+def test_a_damaged_training_is_named_and_not_built_upon(store, queries, tmp_path, kept):
+    folder = build(store, tmp_path, factory="IVF4,Flat").folder
+    (folder / "parts.json").unlink()
+    trained = folder / "trained.faiss"
+    trained.write_bytes(trained.read_bytes()[:kept])
+    with pytest.raises(OctoberError, match=r"trained\.faiss is damaged; delete .* and build the dense index again"):
+        build(store, tmp_path, factory="IVF4,Flat")
+    assert not (folder / "parts.json").exists()
+
+
 def test_an_unverified_damaged_part_still_gets_one_line(store, queries, tmp_path):
     folder = build(store, tmp_path).folder
     part = folder / "part-00000.faiss"

@@ -190,10 +190,47 @@ def test_damage_is_named(tmp_path):
     shard.write_bytes(whole[:-100])
     with pytest.raises(OctoberError, match=r"shard-00001\.arrow is damaged"):
         PassageStore.open(tmp_path)
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    shard.write_bytes(flipped)
+    with pytest.raises(OctoberError, match=r"shard-00001\.arrow is damaged"):
+        PassageStore.open(tmp_path)
     shard.write_bytes(b"\0" * len(whole))
     with pytest.raises(OctoberError, match=r"shard-00001\.arrow is damaged"):
-        list(PassageStore.open(tmp_path))
+        list(PassageStore.open(tmp_path, verify=False))
+    shard.unlink()
+    with pytest.raises(OctoberError, match=r"manifest\.json is damaged"):
+        PassageStore.open(tmp_path)
     for manifest in ("{", json.dumps([]), json.dumps({"shards": [], "fingerprint": 1})[:-3], "{}"):
         (tmp_path / "manifest.json").write_text(manifest)
         with pytest.raises(OctoberError, match=r"manifest\.json is damaged"):
             PassageStore.open(tmp_path)
+
+
+def test_a_store_without_noted_hashes_is_read_as_before(tmp_path):
+    store = build(tmp_path)
+    path = tmp_path / "manifest.json"
+    manifest = json.loads(path.read_text())
+    for shard in manifest["shards"]:
+        del shard["sha256"]
+    path.write_text(json.dumps(manifest))
+    old = PassageStore.open(tmp_path)
+    assert (old.fingerprint, list(old)) == (store.fingerprint, list(store))
+    (tmp_path / "shard-00000.arrow").write_bytes(b"short")
+    with pytest.raises(OctoberError, match=r"shard-00000\.arrow is damaged"):
+        PassageStore.open(tmp_path)
+
+
+def test_a_resumed_build_sees_a_flipped_byte_in_what_was_there(tmp_path):
+    store = build(tmp_path)
+    (tmp_path / "manifest.json").unlink()
+    shard = tmp_path / "shard-00001.arrow"
+    whole = shard.read_bytes()
+    text = store[20].text.encode()
+    assert whole.count(text) == 1
+    shard.write_bytes(whole.replace(text, b"X" + text[1:]))
+    with pytest.raises(OctoberError, match=r"shard-00001\.arrow holds other passages"):
+        build(tmp_path)
+    shard.write_bytes(b"broken")
+    with pytest.raises(OctoberError, match=r"shard-00001\.arrow is damaged"):
+        build(tmp_path)

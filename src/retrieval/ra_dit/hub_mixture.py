@@ -91,10 +91,10 @@ class HubMixture(MixtureHandle):
             return enumerate(islice(rows.stream("train", layout.columns), most))
         table: Any = rows.table("train", layout.columns)
         if layout.prepared is not None:
-            table = list(layout.prepared(table))
+            table = list(layout.prepared(rows.read(table, "train")))
         order = list(range(len(table)))
         random.Random(f"{self.seed}\x1f{name}\x1frows").shuffle(order)
-        return ((number, table[number]) for number in order)
+        return zip(order, rows.read((table[number] for number in order), "train"), strict=True)
 
 
 def _rows(name: str, path: str | None) -> Rows:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     )
     from .candidates import EMPTY, Candidate, sentence_candidates, titled
     from .chunks import in_chunks
-    from .compressor import Compressor, compression_rate, document_text, joined_documents, num_tokens
+    from .compressor import Compressor, compression_rate, document_text, joined_documents
     from .contrastive import (
         DistinctQueries,
         ListwiseLoss,
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     )
     from .distillation import Distilled, JudgedSummaries, Policy, critic, distilled, judged_summaries
     from .dual_encoder import DualEncoder
-    from .extractive import RELEASED_EXTRACTIVE, ExtractiveCompressor
+    from .extractive import RELEASED_EXTRACTIVE, ExtractiveCompressor, calibrated_margin
     from .extractive_training import ExtractiveSettings, TrainedExtractive, reranked_score, train_extractive
     from .prompts import Demonstration, QuestionPrompt, sampled_demonstrations
     from .seq2seq import Seq2SeqWriter
@@ -136,6 +136,7 @@ __all__ = [
     "WordLikelihood",
     "baseline",
     "bm25_scores",
+    "calibrated_margin",
     "capitalised_spans",
     "compression_rate",
     "contrastive_example",
@@ -149,7 +150,6 @@ __all__ = [
     "linked_groups",
     "listwise_columns",
     "listwise_loss",
-    "num_tokens",
     "random_ranks",
     "read_prompts",
     "reranked_score",
@@ -225,6 +225,7 @@ _HOMES = {
     "WordLikelihood": "word_likelihood",
     "baseline": "baselines",
     "bm25_scores": "words",
+    "calibrated_margin": "extractive",
     "capitalised_spans": "words",
     "compression_rate": "compressor",
     "contrastive_example": "training_examples",
@@ -238,7 +239,6 @@ _HOMES = {
     "linked_groups": "contrastive",
     "listwise_columns": "contrastive",
     "listwise_loss": "contrastive",
-    "num_tokens": "compressor",
     "random_ranks": "baselines",
     "read_prompts": "teachers",
     "reranked_score": "extractive_training",

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ...errors import OctoberError
+from ...evaluation import num_tokens
 from ...language_models import LanguageModel, ModelHandle
-from .compressor import Compressor, num_tokens
+from .compressor import Compressor
 
 if TYPE_CHECKING:
     from ..passages import Passage

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from ...errors import OctoberError
+from ...errors import OctoberError, check_text
 from ...evaluation import answer_from, exact_match
 from ...files import content_hash
 from ...language_models import LanguageModel
@@ -31,6 +31,9 @@ class ScoringRequest:
         query: A question, or the text before the target.
         targets: The answers that count as right, the canonical one first, or the one text that follows.
         candidates: Sentences, summaries; the empty text is the model without any.
+
+    Raises:
+        OctoberError: There are no targets, one is empty, or something is not UTF-8 text.
     """
 
     query: str
@@ -38,6 +41,10 @@ class ScoringRequest:
     candidates: tuple[str, ...]
 
     def __post_init__(self) -> None:
+        check_text(self.query, "query")
+        for kind, texts in (("target", self.targets), ("candidate", self.candidates)):
+            for number, text in enumerate(texts):
+                check_text(text, f"query {self.query[:40]!r}: {kind} {number}")
         if not self.targets or not all(self.targets):
             raise OctoberError(f"targets of {self.query[:40]!r} are empty: a score needs what is to be predicted")
 

@@ -4,7 +4,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ...errors import OctoberError
+from ...errors import OctoberError, check_text
+from ...evaluation import num_tokens
 from ...language_models.base import same_length
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ class Compressor(ABC):
             documents: What was retrieved for each of them, best first.
 
         Raises:
-            OctoberError: Different numbers of both, an empty query, no documents for a query, or an empty document.
+            OctoberError: Different numbers of both, a query or document that is empty or not UTF-8 text, or no
+                documents for a query.
         """
         check_queries(queries, documents)
         return self._summaries(queries, documents) if queries else []
@@ -46,13 +48,21 @@ def check_queries(queries: Sequence[str], documents: Sequence[Sequence["Passage"
         raise OctoberError(f"queries={queries[:40]!r}: a list of texts is needed, this is one text")
     same_length("queries", queries, "lists of documents", documents)
     for index, (query, retrieved) in enumerate(zip(queries, documents, strict=True)):
+        check_text(query, f"query {index}")
         if not query.strip():
             raise OctoberError(f"query {index} is empty: a compressor needs to know what is asked")
         if not retrieved:
             raise OctoberError(f"query {index} ({query[:40]!r}) has no documents: there is nothing to compress")
         for document in retrieved:
+            check_document(document, f"query {index} ({query[:40]!r}): ")
             if not document.text.strip():
                 raise OctoberError(f"query {index} ({query[:40]!r}): document {document.id!r} is empty")
+
+
+def check_document(document: "Passage", where: str = "") -> None:
+    """Raise `OctoberError` where a document's title or text is not UTF-8 text; `where` stands in front of its name."""
+    for name in ("title", "text"):
+        check_text(getattr(document, name), f"{where}document {document.id!r}: its {name}")
 
 
 def document_text(document: "Passage") -> str:
@@ -72,21 +82,17 @@ def joined_documents(documents: Sequence["Passage"], *, ascending: bool = True, 
     return separator.join(map(document_text, ordered))
 
 
-def num_tokens(tokenizer: Any, texts: Sequence[str]) -> list[int]:
-    """Return how many tokens each text has, special ones left out."""
-    if not texts:
-        return []
-    return [len(ids) for ids in tokenizer(list(texts), add_special_tokens=False)["input_ids"]]
-
-
 def compression_rate(tokenizer: Any, summaries: Sequence[str], documents: Sequence[Sequence["Passage"]]) -> float:
     """Return the tokens of all summaries over the tokens of all their documents, titles included (section 2).
 
     Raises:
-        OctoberError: Different numbers of both, or no documents at all.
+        OctoberError: Different numbers of both, no documents at all, or one or a summary that is not UTF-8 text.
     """
     same_length("summaries", summaries, "lists of documents", documents)
-    texts = [document_text(document) for retrieved in documents for document in retrieved]
+    given = [document for retrieved in documents for document in retrieved]
+    for document in given:
+        check_document(document)
+    texts = list(map(document_text, given))
     whole = sum(num_tokens(tokenizer, texts))
     if not whole:
         raise OctoberError("documents are empty: they have no tokens to compress")

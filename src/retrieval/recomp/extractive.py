@@ -3,7 +3,10 @@
     summary = the N sentences s_j with the highest <enc(x), enc(s_j)>
 
 Selecting none is left to future work there. Here the empty text may stand among the candidates, with an embedding of
-its own that training moves like any other: a sentence is taken only if it beats it.
+its own that training moves like any other: a sentence is taken only if it beats it by a margin. Which margin serves a
+reader best is seen on judged queries, of which it is known how much the best sentence s helps against none:
+
+    margin = argmax_m  sum over x with <enc(x), enc(s)> - <enc(x), enc("")> > m  of  Score(s) - Score("")
 """
 
 from collections.abc import Sequence
@@ -16,6 +19,7 @@ from ...language_models import EncoderHandle
 from .candidates import EMPTY, Candidate, sentence_candidates
 from .compressor import Compressor
 from .dual_encoder import DualEncoder
+from .training_examples import ScoredExample
 
 if TYPE_CHECKING:
     from ..passages import Passage
@@ -38,7 +42,7 @@ class ExtractiveCompressor(Compressor):
         order: In which they are joined: as they stand in the documents (best document first), or best first.
         with_titles: Page titles stand in front of sentences, where they are scored and in the summary.
         allow_empty: Let the empty text compete with the sentences: none below it is chosen.
-        margin: By which a sentence must beat the empty text.
+        margin: By which a sentence must beat the empty text; see `calibrated_margin`.
 
     Raises:
         OctoberError: `num_sentences` is below 1.
@@ -73,6 +77,7 @@ class ExtractiveCompressor(Compressor):
         order: Order = "document",
         with_titles: bool = True,
         allow_empty: bool = False,
+        margin: float = 0.0,
     ) -> "ExtractiveCompressor":
         """Return a trained compressor.
 
@@ -84,6 +89,7 @@ class ExtractiveCompressor(Compressor):
             order: Of the chosen sentences.
             with_titles: Titles in front of sentences.
             allow_empty: Whether it may choose none.
+            margin: By which a sentence must beat the empty text.
 
         Raises:
             OctoberError: The encoder cannot be found, reached or read.
@@ -99,6 +105,7 @@ class ExtractiveCompressor(Compressor):
             order=order,
             with_titles=with_titles,
             allow_empty=allow_empty,
+            margin=margin,
         )
 
     def select(self, queries: Sequence[str], documents: Sequence[Sequence["Passage"]]) -> list[list[Candidate]]:
@@ -119,3 +126,36 @@ class ExtractiveCompressor(Compressor):
         best = np.argsort(-scores, kind="stable")[: self.num_sentences]
         kept = [int(index) for index in best if scores[index] > at_least]
         return [candidates[index] for index in (sorted(kept) if self.order == "document" else kept)]
+
+
+def calibrated_margin(encoder: DualEncoder, judged: Sequence[ScoredExample]) -> float:
+    """Return the margin with which an encoder's first choice, or none, helps the language model most.
+
+    Where several do equally well, 0 if it is one of them, else the lowest; -inf takes a sentence always, inf never.
+
+    Args:
+        encoder: Of the compressor.
+        judged: Queries that it has not learned from, the empty text among the candidates of each.
+
+    Raises:
+        OctoberError: There are no queries, or one lacks the empty text or has nothing else.
+    """
+    for number, one in enumerate(judged):
+        if EMPTY not in one.candidates or len(one.candidates) < 2:
+            raise OctoberError(f"judged query {number}: needs the empty text among its candidates, and another")
+    if not judged:
+        raise OctoberError("judged queries are empty: there is nothing to choose a margin by")
+    similarities = encoder.similarities([one.query for one in judged], [one.candidates for one in judged])
+    pairs = [_lead_and_gain(*pair) for pair in zip(judged, similarities, strict=True)]
+    leads, gains = (np.array(column) for column in zip(*pairs, strict=True))
+    borders = np.unique(leads)
+    margins = [0.0, -np.inf, *((borders[:-1] + borders[1:]) / 2), np.inf]
+    return float(max(margins, key=lambda margin: gains[leads > margin].sum()))
+
+
+def _lead_and_gain(judged: ScoredExample, similarities: np.ndarray) -> tuple[float, float]:
+    """Return by how much the first choice among the sentences beats the empty text, and how much more it helps."""
+    empty = judged.candidates.index(EMPTY)
+    best = int(np.where(np.arange(len(similarities)) == empty, -np.inf, similarities).argmax())
+    lead = float(similarities[best]) - float(similarities[empty])
+    return lead, judged.scores[best] - judged.scores[empty]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ...data.documents import Question
-from ...errors import OctoberError
+from ...errors import OctoberError, check_text
 
 Style = Literal["base", "instruct"]
 
@@ -49,8 +49,10 @@ class QuestionPrompt:
         """Return the text after which the model writes the answer; without evidence none is announced.
 
         Raises:
-            OctoberError: The question is empty.
+            OctoberError: The question is empty or not UTF-8 text, or the evidence is not.
         """
+        check_text(question, "question")
+        check_text(evidence, "evidence")
         if not question.strip():
             raise OctoberError("question is empty: there is nothing to ask")
         background = f"Background: {evidence}\n" if evidence else ""

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from ...errors import OctoberError
+from ...errors import OctoberError, check_text
 from ...evaluation import word_perplexity
 from ...language_models import TransformersLM
 from ...language_models.base import check_context, same_length
@@ -144,7 +144,12 @@ def window_evidence(
 
 
 def text_tokens(tokenizer: Any, text: str) -> list[int]:
-    """Return a text's tokens without special ones."""
+    """Return a text's tokens without special ones.
+
+    Raises:
+        OctoberError: It is not UTF-8 text.
+    """
+    check_text(text, "text")
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 

@@ -1,7 +1,10 @@
 """Tiny models and a handful of documents."""
 
+import shutil
+
 import pytest
 import tiny_sentence_encoder
+from huggingface_hub import constants
 from tiny_lm import tiny_lm
 
 from october.retrieval import Passage
@@ -42,6 +45,21 @@ def sentence_transformer(backbone):
 def dual_encoder(sentence_transformer):
     """The same as a dual encoder."""
     return DualEncoder(LoadedEncoder(sentence_transformer))
+
+
+@pytest.fixture
+def add_to_hub_cache(tmp_path, monkeypatch):
+    """An empty cache of the hub; the function puts a folder there as a repository's snapshot."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+
+    def add(name, folder):
+        repository = tmp_path / "hub" / f"models--{name.replace('/', '--')}"
+        commit = "0" * 40
+        shutil.copytree(folder, repository / "snapshots" / commit)
+        (repository / "refs").mkdir()
+        (repository / "refs/main").write_text(commit)
+
+    return add
 
 
 @pytest.fixture

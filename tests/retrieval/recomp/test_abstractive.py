@@ -87,6 +87,30 @@ def test_an_encoder_decoder_is_loaded_from_a_folder(passages, tmp_path):
         Seq2SeqWriter.load("/nowhere/at/all")
 
 
+RELEASED = {
+    "natural_questions": "fangyuan/nq_abstractive_compressor",
+    "triviaqa": "fangyuan/tqa_abstractive_compressor",
+    "hotpotqa": "fangyuan/hotpotqa_abstractive_compressor",
+}
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_a_released_checkpoint_is_read_from_its_repository(passages, add_to_hub_cache, tmp_path, name):
+    model, tokenizer = seq2seq_student(3.0)
+    for part in (model.config, tokenizer):
+        part.save_pretrained(tmp_path / "t5")
+    torch.save(model.state_dict(), tmp_path / "t5/pytorch_model.bin")  # as the authors uploaded theirs
+    add_to_hub_cache(RELEASED[name], tmp_path / "t5")
+    compressor = AbstractiveCompressor(Seq2SeqWriter.load(name, device="cpu"), max_new_tokens=9)
+    ours = AbstractiveCompressor(Seq2SeqWriter(model, tokenizer), max_new_tokens=9)
+    found = compressor.compress_many(QUERIES, [passages[:1], passages[:2], passages[1:2]])
+    assert found == ours.compress_many(QUERIES, [passages[:1], passages[:2], passages[1:2]])
+    assert len(set(found)) > 1
+    for other in set(RELEASED) - {name}:
+        with pytest.raises(OctoberError, match=f"model {RELEASED[other]} is not in the hub's cache"):
+            Seq2SeqWriter.load(other)
+
+
 def test_bad_arguments_are_named(llama):
     writer = CausalWriter(OracleModel(), llama.tokenizer)
     for name in ("max_new_tokens", "max_input_tokens"):

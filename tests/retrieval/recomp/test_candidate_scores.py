@@ -128,3 +128,12 @@ def test_without_the_models_fingerprint_there_is_none_of_its_scores(llama):
 def test_targets_are_needed():
     with pytest.raises(OctoberError, match="targets of 'Where' are empty"):
         ScoringRequest("Where", (), ("a",))
+    for bad, what in ((None, "is NoneType, not text"), ("half \ud800", "is not UTF-8")):
+        with pytest.raises(OctoberError, match=f"^query {what}"):
+            ScoringRequest(bad, ("a",), ("b",))
+        with pytest.raises(OctoberError, match=f"^query 'Where': target 1 {what}"):
+            ScoringRequest("Where", ("a", bad), ("b",))
+        with pytest.raises(OctoberError, match=f"^query 'Where': candidate 0 {what}"):
+            AnswerLikelihood(OracleModel(), PROMPT).scores([ScoringRequest("Where", ("a",), (bad,))])
+        with pytest.raises(OctoberError, match=f"^evidence {what}"):
+            PROMPT.prompt("Where?", bad)

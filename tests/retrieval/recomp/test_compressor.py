@@ -1,9 +1,22 @@
+from dataclasses import replace
+
 import pytest
+from oracle_model import OracleModel
 
 from october.errors import OctoberError
 from october.retrieval import Passage
-from october.retrieval.recomp import compression_rate, document_text, joined_documents, num_tokens, sentence_candidates
-from october.retrieval.recomp.baselines import NoDocuments
+from october.retrieval.recomp import (
+    AbstractiveCompressor,
+    CausalWriter,
+    NoDocuments,
+    TopDocuments,
+    compression_rate,
+    document_text,
+    joined_documents,
+    sentence_candidates,
+    text_tokens,
+)
+from october.retrieval.sentences import MAX_CHARACTERS
 
 
 def test_what_cannot_be_compressed_is_named_in_one_line(passages):
@@ -21,6 +34,24 @@ def test_what_cannot_be_compressed_is_named_in_one_line(passages):
         compressor.compress_many("Where?", [passages])
 
 
+@pytest.mark.parametrize("bad", [None, b"bytes", "half \ud800"])
+def test_what_is_not_text_is_named_before_anything_reads_it(llama, passages, bad):
+    writer = CausalWriter(OracleModel(lambda prompt: "A summary."), llama.tokenizer)
+    for compressor in (TopDocuments(5), AbstractiveCompressor(writer)):
+        with pytest.raises(OctoberError, match=r"^query 1 is (\w+, not text|not UTF-8)"):
+            compressor.compress_many(["Where?", bad], [passages, passages])
+        for name in ("title", "text"):
+            document = replace(passages[1], **{name: bad})
+            with pytest.raises(OctoberError, match=rf"^query 0 \('Where\?'\): document 'b#0': its {name} is"):
+                compressor.compress("Where?", [passages[0], document])
+    with pytest.raises(OctoberError, match=r"^document 'a#0': its text is"):
+        compression_rate(llama.tokenizer, ["Rome."], [[replace(passages[0], text=bad)]])
+    with pytest.raises(OctoberError, match=r"^text 0 is"):
+        compression_rate(llama.tokenizer, [bad], [passages])
+    with pytest.raises(OctoberError, match=r"^text is"):
+        text_tokens(llama.tokenizer, bad)
+
+
 def test_the_compression_rate_counts_the_tokens_of_both_sides(llama, passages):
     tokenizer = llama.tokenizer
     summaries = ["Rome is old.", ""]
@@ -31,7 +62,6 @@ def test_the_compression_rate_counts_the_tokens_of_both_sides(llama, passages):
 
     whole = sum(tokens(f"{passage.title}\n{passage.text}") for passage in passages)
     assert compression_rate(tokenizer, summaries, documents) == pytest.approx(tokens("Rome is old.") / whole)
-    assert num_tokens(tokenizer, ["", "Rome is old."]) == [0, tokens("Rome is old.")]
     with pytest.raises(OctoberError, match="documents are empty"):
         compression_rate(tokenizer, [""], [[]])
 
@@ -62,7 +92,8 @@ def test_candidates_are_sentences_with_titles_each_once(passages):
 
 
 def test_one_enormous_sentence_is_cut_and_nothing_is_lost():
-    text = "word " * 2000
-    texts = [candidate.text for candidate in sentence_candidates([Passage("x#0", "", text, "test")], with_titles=False)]
-    assert sum(text.count("word") for text in texts) <= 2000
-    assert max(map(len, texts)) < 10_000
+    words = [f"word{number}" for number in range(2000)]
+    document = Passage("x#0", "", " ".join(words), "test")
+    texts = [candidate.text for candidate in sentence_candidates([document], with_titles=False)]
+    assert " ".join(texts).split() == words
+    assert max(map(len, texts)) <= MAX_CHARACTERS
