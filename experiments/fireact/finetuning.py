@@ -14,7 +14,7 @@ from october.experiments.fireact._agents import Agent, Agents, prompted, tuned_a
 from october.experiments.fireact._bench import Bench, Search, Split
 from october.experiments.fireact._cells import agent_row, by_composition, over, viewer
 from october.experiments.fireact._systems import PROMPTED, TUNED
-from october.experiments.fireact._teaching import Teaching
+from october.experiments.fireact._teaching import Teaching, check_first
 from october.language_models import ModelHandle
 from october.reporting import Result, draw_rows
 from october.run import Run
@@ -55,6 +55,8 @@ def finetuning(
     """
     parts: list[list[str] | None] = [None] if folds is None else [*folds]
     benches = [Bench(data, corpus, search, part, num_test, split) for part in parts]
+    for bench in benches:
+        check_first(bench, teaching.without(bench.compositions or ()), num_examples)
     given: dict[str, list[Trajectory]] = {PROMPTED: [], ONE_SEARCH: [], TUNED: []}
     for number, bench in enumerate(run.progress(benches, "folds"), start=1):
         taught = teaching.without(bench.compositions or ())

@@ -17,6 +17,7 @@ from october.experiments.fireact._agents import Agent, Agents, tuned_agent
 from october.experiments.fireact._bench import Bench, Search
 from october.experiments.fireact._cells import scores
 from october.experiments.fireact._tasks import Tasks
+from october.experiments.fireact._teaching import check_first
 from october.language_models import ModelHandle
 from october.reporting import Result, Row, draw_rows
 from october.run import Run
@@ -48,6 +49,8 @@ def multi_task(
         run: The run.
     """
     benches = {name: Bench(task.data, corpus, search, task.compositions, num_test) for name, task in tasks.items()}
+    for name, bench in benches.items():
+        check_first(bench, tasks[name].teaching, num_examples=0)
     for bench in benches.values():  # one student is asked them all
         bench.evaluated = [question for each in benches.values() for question in each.questions]
     taught = {name: tasks[name].teaching.trajectories(bench) for name, bench in benches.items()}

@@ -13,7 +13,7 @@ from october.experiments.fireact._agents import Agent, Agents, prompted, tuned_a
 from october.experiments.fireact._bench import Bench, Search
 from october.experiments.fireact._cells import agent_row, over
 from october.experiments.fireact._systems import PROMPTED
-from october.experiments.fireact._teaching import Teaching
+from october.experiments.fireact._teaching import Teaching, check_first
 from october.language_models import ModelHandle
 from october.reporting import Result, Row, line_with_band, new_figure, save_figure
 from october.reporting.figures import PALETTE
@@ -54,6 +54,7 @@ def scaling(
     if len(counts) < 2:
         raise OctoberError(f"num_trajectories={counts}: give at least two numbers, or nothing is compared")
     bench = Bench(data, corpus, search, compositions, num_test)
+    check_first(bench, teaching, num_examples, counts[-1])
     agents, chosen = Agents(bench, agent), teaching.trajectories(bench)
     if len(chosen.kept) < counts[-1]:
         raise OctoberError(f"num_trajectories={counts[-1]}: the teaching gives {len(chosen.kept)}")

@@ -20,7 +20,7 @@ from october.experiments.fireact._agents import AGENT, Agents
 from october.experiments.fireact._bench import Bench, Search
 from october.experiments.fireact._systems import PROMPTED, TUNED, compared
 from october.experiments.fireact._tasks import Task, Tasks
-from october.experiments.fireact._teaching import PromptedTeaching, ReleasedTeaching, ScriptedTeaching
+from october.experiments.fireact._teaching import PromptedTeaching, ReleasedTeaching, ScriptedTeaching, check_first
 from october.experiments.fireact.cost import cost
 from october.experiments.fireact.finetuning import finetuning
 from october.experiments.fireact.generalization import generalization
@@ -278,6 +278,64 @@ def test_the_warm_up_of_all_weights_is_three_percent_of_the_steps():
     settings = AgentTrainingSettings(**given)
     assert (settings.num_steps(500), settings.warmup_steps) == (120, math.ceil(0.03 * 120))
     assert (settings.lora_rank, settings.batch_size, settings.schedule) == (None, 128, "cosine")
+
+
+class TestCountsAreCheckedFirst:
+    """Before an index is built: here none can be."""
+
+    @pytest.fixture(autouse=True)
+    def _no_index(self, monkeypatch):
+        monkeypatch.setattr(Bench, "retriever", property(lambda bench: pytest.fail("an index is built")))
+
+    @pytest.mark.parametrize(
+        ("changed", "message"),
+        [
+            ({"folds": [["bridge_currency"], ["bridge_capitol"]]}, "compositions=bridge_capitol: worldqa has bridge_"),
+            ({"folds": [["bridge_currency", "bridge_capital"]]}, "all of them are asked"),
+            ({"num_examples": 99}, "num_examples=99: 4 development questions are there"),
+            (
+                {"teaching": ScriptedTeaching(["bridge_capital", "bridge_currency"], {"react": 9, "cot": 4})},
+                r"num_trajectories\.cot=4: only 3 questions are left to teach",
+            ),
+        ],
+    )
+    def test_of_every_fold(self, tmp_path, model, changed, message):
+        with pytest.raises(OctoberError, match=message):
+            ran(tmp_path, "finetuning", finetuning, {**folded(model), **changed})
+
+    def test_of_every_table(self, tmp_path, model):
+        few = ScriptedTeaching(["bridge_capital"], {"react": 99})
+        left = r"num_trajectories\.react=99: only 12 questions are left"
+        for table, own in (
+            (robustness, {"probability": 0.5, "noise_seed": 0}),
+            (cost, {"at_once": 2}),
+            (scaling, {"num_trajectories": [2, 99]}),
+        ):
+            arguments = settings(model, teaching=few, **own)
+            with pytest.raises(OctoberError, match=left):
+                ran(tmp_path, table.__name__, table, arguments)
+        with pytest.raises(OctoberError, match=left):
+            ran(tmp_path, "multi_method", multi_method, without(settings(model, teaching=few), "num_examples"))
+        with pytest.raises(OctoberError, match="num_trajectories=5: the teaching gives 4"):
+            ran(tmp_path, "scaling", scaling, settings(model, num_trajectories=[2, 5]))
+        arguments = without(settings(model, num_examples=99, teaching=few), "training")
+        with pytest.raises(OctoberError, match="num_examples=99: 4 development"):
+            ran(tmp_path, "prompting", prompting, arguments)
+
+    def test_of_every_teaching(self, tmp_path, model):
+        bench = Bench(Towns(), Lands(), Search(), ["bridge_currency"], None)
+        steps = [Step("", Action("search", "Which?"), "Reed"), Step("", Action("finish", "Reed"))]
+        made = replace(finished("1", "Which?", "react", steps), reward=1.0)
+        write_trajectories(tmp_path / "shown.jsonl", [made] * 2)
+        write_alpaca(tmp_path / "some.json", [made] * 3)
+        released = ReleasedTeaching(str(tmp_path / "some.json"))
+        asking = PromptedTeaching(model, str(tmp_path / "shown.jsonl"), num_questions=5, agent=settings(model)["agent"])
+        for teaching, most_shown, most_taught in ((released, 3, 3), (asking, 2, 5)):
+            check_first(bench, teaching, most_shown, most_taught)
+            with pytest.raises(OctoberError, match=f"num_examples={most_shown + 1}: {most_shown} trajectories are in"):
+                check_first(bench, teaching, most_shown + 1)
+            with pytest.raises(OctoberError, match=f"={most_taught + 1}: the teaching gives {most_taught}"):
+                check_first(bench, teaching, most_shown, most_taught + 1)
 
 
 class TestBench:
