@@ -15,7 +15,7 @@ from october.data.documents import CorpusHandle
 from october.evaluation import percent_cell, points_cell
 from october.experiments.fireact._agents import Agent, Agents, tuned_agent
 from october.experiments.fireact._bench import Bench, Search
-from october.experiments.fireact._cells import scores
+from october.experiments.fireact._cells import left_out_cells, scores
 from october.experiments.fireact._tasks import Tasks
 from october.experiments.fireact._teaching import check_first
 from october.language_models import ModelHandle
@@ -63,6 +63,8 @@ def multi_task(
         given[EACH][name] = answered(agents, bench, alone)
     published = {EACH: "one task", TOGETHER: "three tasks"} if run.table == "multi_task" else {}
     rows = [task_row(name, by_task, published.get(name)) for name, by_task in given.items()]
+    for row in rows:  # both learn from the same
+        row.cells.update(left_out_cells(*taught.values()))
     return Result(
         rows=rows,
         evidence={
