@@ -66,7 +66,8 @@ class RetrieverTuning:
 
     def identity(self, mixture: MixtureHandle) -> tuple[dict[str, Any], str]:
         """Return what decides the training beside the models and the search."""
-        return asdict(replace(self, mixture=None)), self.instructions(mixture).fingerprint()
+        decides = {**asdict(replace(self, mixture=None)), "settings": self.settings.identity()}
+        return decides, self.instructions(mixture).fingerprint()
 
     def fingerprints(self, mixture: MixtureHandle) -> dict[str, str]:
         """Return what identifies the language model's mixture, and the retriever's where it has its own."""
@@ -87,7 +88,8 @@ def tuned_retriever(reader: Reader, mixture: MixtureHandle, bench: Bench, tuning
     """Return the retriever that was tuned by a language model; from the data folder if it is there.
 
     `about` holds what was `tuned` (of which `encoder`, `base`) by which `model` on what (`mixture`, `corpus`,
-    `share_of_texts`), `texts` and `instructions` (numbers of examples), `losses` and `entropies` (of each step) and
+    `share_of_texts`), `texts` and `instructions` (numbers of examples), `skipped` (those of them, and of validation,
+    that were too long; older ones do not tell), `losses` and `entropies` (of each step) and
     `validation` ((step, measured)).
 
     Args:
@@ -127,6 +129,7 @@ def tuned_retriever(reader: Reader, mixture: MixtureHandle, bench: Bench, tuning
             "share_of_texts": tuning.share_of_texts,
             "texts": num_texts,
             "instructions": len(learned) - num_texts,
+            "skipped": result.num_skipped,
             "losses": result.losses,
             "entropies": result.entropies,
             "validation": [(step, measured._asdict()) for step, measured in result.validation],

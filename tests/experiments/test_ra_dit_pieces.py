@@ -2,7 +2,7 @@
 
 import math
 import random
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -330,6 +330,13 @@ class TestTuning:
             for data in (Known(), Fewer())
         ]
         assert folders[0].encoder.query_path != folders[1].encoder.query_path
+
+    def test_what_becomes_of_long_examples_is_no_other_training(self, mixture):
+        skipping = replace(RETRIEVER, settings=replace(RETRIEVER.settings, too_long="skip"))
+        assert skipping.identity(mixture) == RETRIEVER.identity(mixture)
+        decides = RETRIEVER.identity(mixture)[0]
+        assert {*asdict(RETRIEVER)} == {*decides}
+        assert {*asdict(RETRIEVER.settings)} - {*decides["settings"]} == {"too_long"}  # so that older ones stay
 
     def test_both_encoders_may_move(self, bench, model, mixture):
         both = replace(RETRIEVER, settings=replace(RETRIEVER.settings, tuned="both"))
