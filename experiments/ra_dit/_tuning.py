@@ -77,9 +77,11 @@ def tuned_language_model(model: ModelHandle, mixture: Examples, bench: Bench, tu
             raise OctoberError(f"num_validation={tuning.num_validation}: the mixture has {len(examples)} examples")
         learned = instances_of(examples[:num_training], bench, tuning.num_passages)
         checked = instances_of(examples[num_training:], bench, tuning.num_passages)
-        network, tokenizer = replace(model, dtype="float32").load()
+        network, tokenizer = replace(model, dtype="float32").load_own()
         result = train_language_model(
-            network, tokenizer, learned.instances, scratch, tuning.settings, validation=checked.instances
+            *(network, tokenizer, learned.instances, scratch, tuning.settings),
+            validation=checked.instances,
+            in_place=True,
         )
         return result.folder, {
             "model": model.name,
