@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -145,6 +146,61 @@ class TestTables:
 def test_further_tuning_begins_where_tuning_ended(model, encoder, mixture):
     bench = Bench(Known(), Town(), encoder, 4, RETRIEVAL)
     once = tuned_language_model(model, mixture, bench, LANGUAGE_MODEL)
+class TestCountsAreCheckedFirst:
+    """Before anything is searched or read: here neither can be."""
+
+    @pytest.fixture(autouse=True)
+    def _nothing_is_done(self, monkeypatch):
+        monkeypatch.setattr(Bench, "retriever", lambda *_: pytest.fail("an index is built"))
+        monkeypatch.setattr(Reader, "model", property(lambda _: pytest.fail("a model is loaded")))
+
+    @pytest.fixture
+    def arguments(self, model, encoder, mixture):
+        return settings(model, encoder, mixture)
+
+    @pytest.mark.parametrize(
+        ("table", "own"),
+        [
+            (main, {"shots": [0]}),
+            (ablation, {"num_passages": [1], "variants": False}),
+            (ensemble, {"num_concatenated": [2]}),
+            (few_shot_tuned, {"task_tuning": LANGUAGE_MODEL, "num_examples": 2}),
+        ],
+    )
+    def test_of_both_steps(self, tmp_path, arguments, table, own):
+        few = replace(LANGUAGE_MODEL, num_validation=8)
+        many = replace(RETRIEVER, num_examples=99)
+        with pytest.raises(OctoberError, match="num_validation=8: the mixture has 8 examples"):
+            ran(tmp_path / "one", table.__name__, table, {**arguments, **own, "language_model_tuning": few})
+        with pytest.raises(OctoberError, match=r"0\.5 of 101 examples wants 50 instruction examples; there are 9"):
+            ran(tmp_path / "other", table.__name__, table, {**arguments, **own, "retriever_tuning": many})
+
+    def test_of_tables_with_one_step(self, tmp_path, arguments):
+        one = {name: arguments[name] for name in arguments if name != "retriever_tuning"} | {"num_distractors": 2}
+        few = replace(LANGUAGE_MODEL, num_validation=8)
+        with pytest.raises(OctoberError, match="num_validation=8: the mixture has 8 examples"):
+            ran(tmp_path, "distraction", distraction, {**one, "language_model_tuning": few})
+        other = {
+            name: arguments[name] for name in arguments if name not in ("language_model_tuning", "max_answer_tokens")
+        }
+        with pytest.raises(OctoberError, match="there are 9"):
+            ran(tmp_path, "retriever", retriever, {**other, "retriever_tuning": replace(RETRIEVER, num_examples=99)})
+
+    def test_of_every_variant_of_the_retriever(self, tmp_path, arguments):
+        more = {"num_passages": [1], "variants": True, "retriever_tuning": replace(RETRIEVER, num_examples=12)}
+        with pytest.raises(OctoberError, match=r"1\.0 of 14 examples wants 14 instruction examples; there are 9"):
+            ran(tmp_path, "ablation", ablation, {**arguments, **more})
+
+    def test_of_the_task(self, tmp_path, arguments):
+        for count, tuning, message in (
+            (99, LANGUAGE_MODEL, "num_examples=99: known has 9 training questions"),
+            (2, replace(LANGUAGE_MODEL, num_validation=2), "num_validation=2: the mixture has 2 examples"),
+        ):
+            more = {"task_tuning": tuning, "num_examples": count}
+            with pytest.raises(OctoberError, match=message):
+                ran(tmp_path / message[:6], "few_shot_tuned", few_shot_tuned, {**arguments, **more})
+
+
     handle = Reader(model, 3, once.folder).tuned_handle()
     tokens = torch.arange(5)[None]
     expected = trained_model(model.load()[0], once.folder)(tokens).logits
