@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from shared_cases.threads import threads
 from shared_cases.timing import seconds_of
 
-from october.language_models import LanguageModel, ModelHandle
+from october.language_models import Completion, LanguageModel, ModelHandle
 from october.reporting.benchmarks import Case, Measured
 from october.retrieval.ra_dit import Ensemble, Mixed, Reading
 from ra_dit_cases.readings import readings
@@ -61,10 +61,17 @@ def whole_case(lm: LanguageModel, asked: Sequence[Reading], what: str) -> Case:
 
 def decode_seconds(lm: LanguageModel, prompts: Sequence[str]) -> float:
     """Return what the tokens behind the first take."""
-    first, all_tokens = (
-        seconds_of(lambda count=count: lm.generate(prompts, max_new_tokens=count)) for count in (1, 1 + NUM_TOKENS)
-    )
+    first, all_tokens = (generation_seconds(lm, prompts, count) for count in (1, 1 + NUM_TOKENS))
     return all_tokens - first
+
+
+def generation_seconds(lm: LanguageModel, prompts: Sequence[str], count: int) -> float:
+    """Return what so many tokens behind each prompt take; a text that ended before would make them fewer."""
+    completions: list[Completion] = []
+    seconds = seconds_of(lambda: completions.extend(lm.generate(prompts, max_new_tokens=count)))
+    lengths = [len(each.token_ids) for each in completions]
+    assert lengths == [count] * len(prompts), f"{lengths} tokens behind {len(prompts)} prompts, and not {count} each"
+    return seconds
 
 
 def interleaved(ours: Callable[[], float], theirs: Callable[[], float]) -> tuple[float, float]:

@@ -130,6 +130,10 @@ class Bench:
             raise OctoberError(f"{self.data.name}: no {self.split} questions of {self.compositions}")
         return chosen
 
+    def check(self) -> None:
+        """Raise `OctoberError` if there is nothing to ask; reads the questions, and builds no index."""
+        assert self.questions
+
     @cached_property
     def evaluated(self) -> list[Question]:
         """Of what nothing may be taught: the test questions, and others that the same student is asked."""

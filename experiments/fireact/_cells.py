@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from october.agents import Trajectory, write_viewer
-from october.agents.fireact import answer_scores, trajectory_cells
+from october.agents.fireact import Selection, answer_scores, trajectory_cells
 from october.data.documents import Question
-from october.evaluation import percent_cell, points_cell
-from october.experiments.fireact._bench import Bench, composition
+from october.evaluation import exact_cell, percent_cell, points_cell
+from october.experiments.fireact._bench import Bench, composition, in_turns
 from october.reporting import Cell, Row
+from october.reporting.store import LARGEST_KEPT_PAGE_BYTES
 
 METHOD_NAMES = {"io": "IO", "cot": "CoT", "react": "ReAct", "reflexion": "Reflexion"}  # in tables
 
@@ -58,8 +59,19 @@ def over(
     return points_cell(scores(bench, ours, questions), scores(bench, theirs, questions))
 
 
+def left_out_cells(*chosen: Selection) -> dict[str, Cell]:
+    """Return how many trajectories students were not taught: for telling of a test question, or for standing twice."""
+    counts = {
+        name: sum(len(each.dropped.get(reason, ())) for each in chosen)
+        for name, reason in (("leaks left out", "leak"), ("duplicates left out", "duplicate"))
+    }
+    return {name: exact_cell(count) for name, count in counts.items()}
+
+
 def viewer(folder: Path, given: Mapping[str, Sequence[Trajectory]], questions: Sequence[Question]) -> dict[str, Path]:
     """Write a page in which all trajectories of a table can be looked through; return it with its caption.
+
+    Records keep small pages alone. Where this one is larger, a second one shows the first questions, as many as fit.
 
     Args:
         folder: Of the run's figures.
@@ -68,4 +80,12 @@ def viewer(folder: Path, given: Mapping[str, Sequence[Trajectory]], questions: S
     """
     answers = {question.id: question.answers for question in questions}
     page = write_viewer(folder / "trajectories.html", given, title="Trajectories", answers=answers)
-    return {"All trajectories, side by side": page}
+    pages, count = {"All trajectories, side by side": page}, len(questions)
+    while (size := page.stat().st_size) > LARGEST_KEPT_PAGE_BYTES and count > 1:
+        count = min(count - 1, max(1, int(0.95 * count * LARGEST_KEPT_PAGE_BYTES / size)))
+        first = {question.id for question in in_turns(questions)[:count]}
+        some = {name: [each for each in made if each.id in first] for name, made in given.items()}
+        title = f"Trajectories of the first {count} of {len(questions)} questions, compositions in turns"
+        page = write_viewer(folder / "trajectories_sample.html", some, title=title, answers=answers)
+        pages = {**pages, "Trajectories of the first questions, side by side": page}
+    return pages

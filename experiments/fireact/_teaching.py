@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 from october.agents import METHODS, AgentSettings, Trajectory, read_trajectories
 from october.agents.fireact import ScriptedTeacher, Selection, read_alpaca, select_for_training
 from october.agents.fireact.released_folder import AUTHORS
+from october.data.documents import Question
 from october.errors import OctoberError
 from october.experiments.fireact._agents import Agent, Agents, prompted
 from october.experiments.fireact._bench import Bench, composition, in_turns
@@ -19,6 +20,9 @@ NONE_LEFT = "teaching.compositions: all of them are asked, and none is left to t
 @runtime_checkable  # configs are checked by class
 class Teaching(Protocol):
     """A source of trajectories."""
+
+    def check_counts(self, bench: Bench, num_examples: int, num_trajectories: int) -> None:
+        """Raise `OctoberError` if there cannot be as many trajectories to show, or to learn from; searches nothing."""
 
     def examples(self, bench: Bench, count: int) -> list[Trajectory]:
         """Return trajectories to show in a prompt, of development questions."""
@@ -44,6 +48,19 @@ class ScriptedTeaching:
 
     def __post_init__(self) -> None:
         _check_methods("num_trajectories.", self.num_trajectories)
+
+    def check_counts(self, bench: Bench, num_examples: int, num_trajectories: int) -> None:
+        """Count the questions; a teacher that gives up on some of them finds out later."""
+        if num_examples:
+            _check_examples(num_examples, len(bench.of("dev", self.compositions)), "development questions are there")
+        if not num_trajectories:
+            return
+        _check_gives(num_trajectories, sum(self.num_trajectories.values()))
+        left = len(bench.of("train", self.compositions))
+        for method, count in self.num_trajectories.items():
+            if count > left:
+                raise OctoberError(too_few(method, count, left))
+            left -= count
 
     def examples(self, bench: Bench, count: int) -> list[Trajectory]:
         """Return trajectories of development questions, of as many compositions as there are."""
@@ -75,7 +92,7 @@ class ScriptedTeaching:
                 for reason, names in {**chosen.dropped, **given_up}.items():
                     dropped.setdefault(reason, []).extend(names)
             if taken < count:
-                raise OctoberError(f"num_trajectories.{method}={count}: only {taken} questions are left to teach")
+                raise OctoberError(too_few(method, count, taken))
         return Selection(kept, dropped)
 
     def without(self, compositions: Iterable[str]) -> "ScriptedTeaching":
@@ -117,6 +134,12 @@ class PromptedTeaching:
         """Raise `OctoberError` if there is nothing to show."""
         shown_examples(self.shown)
 
+    def check_counts(self, bench: Bench, num_examples: int, num_trajectories: int) -> None:
+        """Count what is shown, and the questions that the teacher is asked."""
+        _check_examples(num_examples, len(shown_examples(self.shown)), f"trajectories are in {self.shown}")
+        if num_trajectories:
+            _check_gives(num_trajectories, len(self.methods) * len(self._asked(bench)))
+
     def examples(self, bench: Bench, count: int) -> list[Trajectory]:
         """Return the first trajectories of the file."""
         return shown_examples(self.shown)[:count]
@@ -124,12 +147,16 @@ class PromptedTeaching:
     def trajectories(self, bench: Bench) -> Selection:
         """Ask the teacher, and keep what is right."""
         shown, agents = shown_examples(self.shown), Agents(bench, self.agent)
+        asked = self._asked(bench)
+        by_method = [agents.ask(Agent(self.model), prompted(name, shown, bench), asked) for name in self.methods]
+        return select_for_training([made for group in by_method for made in group], bench.evaluated, asked)
+
+    def _asked(self, bench: Bench) -> list[Question]:
+        """Return the training questions that the teacher is asked."""
         taught = [each for each in bench.of("train", self.compositions) if composition(each) not in self.untaught]
         if not taught:
             raise OctoberError(NONE_LEFT)
-        asked = taught[: self.num_questions]
-        by_method = [agents.ask(Agent(self.model), prompted(name, shown, bench), asked) for name in self.methods]
-        return select_for_training([made for group in by_method for made in group], bench.evaluated, asked)
+        return taught[: self.num_questions]
 
     def without(self, compositions: Iterable[str]) -> "PromptedTeaching":
         """Return the same without questions of some compositions; what is shown stays as it is."""
@@ -155,6 +182,13 @@ class ReleasedTeaching:
             if place is not None and not Path(place).is_file():
                 raise OctoberError(f"teaching.{name}={place}: there is no such file; {AUTHORS} has the authors' ones")
 
+    def check_counts(self, bench: Bench, num_examples: int, num_trajectories: int) -> None:
+        """Count the trajectories of the files; what is wrong or tells of the test questions drops out later."""
+        made = read_alpaca(self.path).trajectories
+        shown = sum(each.method == "react" for each in made) if self.shown is None else len(shown_examples(self.shown))
+        _check_examples(num_examples, shown, f"trajectories are in {self.shown or self.path}")
+        _check_gives(num_trajectories, len(made))
+
     def examples(self, bench: Bench, count: int) -> list[Trajectory]:
         """Return the first trajectories of the file to show, or of those to learn from."""
         if self.shown is not None:
@@ -177,6 +211,37 @@ def _check_methods(place: str, methods: Iterable[str]) -> None:
     for method in methods:
         if method not in METHODS[1:]:
             raise OctoberError(f"{place}{method}: allowed are {', '.join(METHODS[1:])}")
+
+
+def check_first(bench: Bench, teaching: Teaching, num_examples: int, num_trajectories: int = 1) -> None:
+    """Check, before an index is built and anything is searched or tuned, that there are enough questions.
+
+    Args:
+        bench: Of those that are asked.
+        teaching: Of those that are taught, or shown.
+        num_examples: That are to be shown.
+        num_trajectories: That are to be learned from, at least; 0 where nothing is.
+
+    Raises:
+        OctoberError: There are not, or a composition is none of the set's.
+    """
+    bench.check()
+    teaching.check_counts(bench, num_examples, num_trajectories)
+
+
+def too_few(method: str, count: int, there: int) -> str:
+    """Return that so many trajectories of a method cannot be had."""
+    return f"num_trajectories.{method}={count}: only {there} questions are left to teach"
+
+
+def _check_examples(count: int, there: int, what: str) -> None:
+    if count > there:
+        raise OctoberError(f"num_examples={count}: {there} {what}")
+
+
+def _check_gives(count: int, given: int) -> None:
+    if count > given:
+        raise OctoberError(f"num_trajectories={count}: the teaching gives {given}")
 
 
 def shown_examples(path: str | Path) -> list[Trajectory]:

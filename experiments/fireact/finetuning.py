@@ -8,13 +8,14 @@ they are parted into folds, and the questions of each are asked of a model that 
 from pydantic import PositiveInt
 
 from october.agents import AgentSettings, Trajectory
-from october.agents.fireact import INSTRUCTED, AgentTrainingSettings
+from october.agents.fireact import INSTRUCTED, AgentTrainingSettings, Selection
 from october.data.documents import CorpusHandle, QuestionHandle
+from october.evaluation import exact_cell
 from october.experiments.fireact._agents import Agent, Agents, prompted, tuned_agent
 from october.experiments.fireact._bench import Bench, Search, Split
-from october.experiments.fireact._cells import agent_row, by_composition, over, viewer
+from october.experiments.fireact._cells import agent_row, by_composition, left_out_cells, over, viewer
 from october.experiments.fireact._systems import PROMPTED, TUNED
-from october.experiments.fireact._teaching import Teaching
+from october.experiments.fireact._teaching import Teaching, check_first
 from october.language_models import ModelHandle
 from october.reporting import Result, draw_rows
 from october.run import Run
@@ -55,7 +56,10 @@ def finetuning(
     """
     parts: list[list[str] | None] = [None] if folds is None else [*folds]
     benches = [Bench(data, corpus, search, part, num_test, split) for part in parts]
+    for bench in benches:
+        check_first(bench, teaching.without(bench.compositions or ()), num_examples)
     given: dict[str, list[Trajectory]] = {PROMPTED: [], ONE_SEARCH: [], TUNED: []}
+    learned: list[Selection] = []
     for number, bench in enumerate(run.progress(benches, "folds"), start=1):
         taught = teaching.without(bench.compositions or ())
         agents, untuned = Agents(bench, agent), Agent(model)
@@ -63,6 +67,7 @@ def finetuning(
         given[PROMPTED] += agents.ask(untuned, prompted("react", examples, bench))
         given[ONE_SEARCH] += agents.read_one_search(untuned, examples)
         chosen = taught.trajectories(bench)
+        learned.append(chosen)
         tuned, kept = tuned_agent(model, chosen, training)
         counts = {"trajectories to learn from": len(chosen.kept), **chosen.counts}
         run.log({f"fold {number}, {name}": count for name, count in counts.items()})
@@ -74,6 +79,7 @@ def finetuning(
     rows = [
         agent_row(first, name, made, name if name in published else None, questions) for name, made in given.items()
     ]
+    rows[-1].cells.update({"taught": exact_cell(sum(len(each.kept) for each in learned)), **left_out_cells(*learned)})
     if folds is not None:
         for row, made in zip(rows, given.values(), strict=True):
             row.cells.update(by_composition(first, made, questions))

@@ -15,8 +15,8 @@ from october.errors import OctoberError
 from october.evaluation import exact_cell, percent_cell, points_cell
 from october.experiments.fireact._agents import Agents, tuned_agent
 from october.experiments.fireact._bench import Bench, Search
-from october.experiments.fireact._cells import METHOD_NAMES, agent_row, over
-from october.experiments.fireact._teaching import Teaching
+from october.experiments.fireact._cells import METHOD_NAMES, agent_row, left_out_cells, over
+from october.experiments.fireact._teaching import Teaching, check_first
 from october.language_models import ModelHandle
 from october.reporting import Cell, Result, draw_rows
 from october.run import Run
@@ -53,6 +53,7 @@ def multi_method(
         run: The run.
     """
     bench = Bench(data, corpus, search, compositions, num_test)
+    check_first(bench, teaching, num_examples=0)
     agents, chosen = Agents(bench, agent), teaching.trajectories(bench)
     missing = set(METHODS) - {each.method for each in chosen.kept}
     if missing:
@@ -68,6 +69,7 @@ def multi_method(
     rows = [agent_row(bench, name, made, name if beside else None) for name, made in given.items()]
     for row in rows:
         row.cells.update({"taught": exact_cell(taught[row.name]), **method_cells(given[row.name])})
+    rows[-1].cells.update(left_out_cells(chosen))  # of all methods
     return Result(
         rows=rows,
         evidence={

@@ -15,8 +15,9 @@ from october.data.documents import CorpusHandle
 from october.evaluation import percent_cell, points_cell
 from october.experiments.fireact._agents import Agent, Agents, tuned_agent
 from october.experiments.fireact._bench import Bench, Search
-from october.experiments.fireact._cells import scores
+from october.experiments.fireact._cells import left_out_cells, scores
 from october.experiments.fireact._tasks import Tasks
+from october.experiments.fireact._teaching import check_first
 from october.language_models import ModelHandle
 from october.reporting import Result, Row, draw_rows
 from october.run import Run
@@ -48,6 +49,8 @@ def multi_task(
         run: The run.
     """
     benches = {name: Bench(task.data, corpus, search, task.compositions, num_test) for name, task in tasks.items()}
+    for name, bench in benches.items():
+        check_first(bench, tasks[name].teaching, num_examples=0)
     for bench in benches.values():  # one student is asked them all
         bench.evaluated = [question for each in benches.values() for question in each.questions]
     taught = {name: tasks[name].teaching.trajectories(bench) for name, bench in benches.items()}
@@ -60,6 +63,8 @@ def multi_task(
         given[EACH][name] = answered(agents, bench, alone)
     published = {EACH: "one task", TOGETHER: "three tasks"} if run.table == "multi_task" else {}
     rows = [task_row(name, by_task, published.get(name)) for name, by_task in given.items()]
+    for row in rows:  # both learn from the same
+        row.cells.update(left_out_cells(*taught.values()))
     return Result(
         rows=rows,
         evidence={

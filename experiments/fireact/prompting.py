@@ -12,7 +12,7 @@ from october.data.documents import CorpusHandle, QuestionHandle
 from october.experiments.fireact._agents import Agent, Agents, prompted
 from october.experiments.fireact._bench import Bench, Search
 from october.experiments.fireact._cells import METHOD_NAMES, agent_row, over, viewer
-from october.experiments.fireact._teaching import Teaching
+from october.experiments.fireact._teaching import Teaching, check_first
 from october.language_models import ModelHandle, ServedHandle
 from october.reporting import Result, draw_rows
 from october.run import Run
@@ -48,6 +48,7 @@ def prompting(
         run: The run.
     """
     bench = Bench(data, corpus, search, compositions, num_test)
+    check_first(bench, teaching, num_examples, num_trajectories=0)
     agents, asked = Agents(bench, agent), Agent(model)
     examples = teaching.examples(bench, num_examples)
     given: dict[str, Sequence[Trajectory]] = {}

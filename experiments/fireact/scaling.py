@@ -11,9 +11,9 @@ from october.data.documents import CorpusHandle, QuestionHandle
 from october.errors import OctoberError
 from october.experiments.fireact._agents import Agent, Agents, prompted, tuned_agent
 from october.experiments.fireact._bench import Bench, Search
-from october.experiments.fireact._cells import agent_row, over
+from october.experiments.fireact._cells import agent_row, left_out_cells, over
 from october.experiments.fireact._systems import PROMPTED
-from october.experiments.fireact._teaching import Teaching
+from october.experiments.fireact._teaching import Teaching, check_first
 from october.language_models import ModelHandle
 from october.reporting import Result, Row, line_with_band, new_figure, save_figure
 from october.reporting.figures import PALETTE
@@ -54,6 +54,7 @@ def scaling(
     if len(counts) < 2:
         raise OctoberError(f"num_trajectories={counts}: give at least two numbers, or nothing is compared")
     bench = Bench(data, corpus, search, compositions, num_test)
+    check_first(bench, teaching, num_examples, counts[-1])
     agents, chosen = Agents(bench, agent), teaching.trajectories(bench)
     if len(chosen.kept) < counts[-1]:
         raise OctoberError(f"num_trajectories={counts[-1]}: the teaching gives {len(chosen.kept)}")
@@ -64,6 +65,8 @@ def scaling(
         tuned, _ = tuned_agent(model, chosen._replace(kept=chosen.kept[:count]), training)
         given[count] = agents.ask(tuned, INSTRUCTED)
     students = {count: agent_row(bench, f"{count} trajectories", made) for count, made in given.items()}
+    if counts[-1] == len(chosen.kept):
+        students[counts[-1]].cells.update(left_out_cells(chosen))
     baseline = agent_row(bench, PROMPTED, untaught)
     most, fewest, before = given[counts[-1]], given[counts[0]], given[counts[-2]]
     return Result(

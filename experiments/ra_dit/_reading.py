@@ -4,10 +4,14 @@
 
 Of every prompt it is kept what was written, and how likely everything is that was written for the question. So one
 reading of ten passages holds that of any fewer, and the answers by any weights. Readings are kept by content in the
-data folder's `readings`, whatever table asks.
+data folder's `readings`, whatever table asks:
+
+readings/KEY.json                   all that was asked
+readings/KEY/FIRST-STOP.json        a piece of it, until all are there: a run that was killed goes on behind the last
 """
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,10 +22,12 @@ import numpy as np
 from scipy.special import log_softmax, logsumexp
 
 from october.experiments.ra_dit._bench import Asked
-from october.files import content_hash, data_home, write_whole
+from october.files import content_hash, data_home, only_writer, write_whole
 from october.language_models import LanguageModel, ModelHandle, ServedHandle
 from october.language_models.answer_training import trained_model
 from october.retrieval.ra_dit import Ensemble, Mixed, Reading
+
+_PIECE = 64  # questions that are read between two files; examples in front of the prompts are encoded once for each
 
 LanguageModelHandle = ModelHandle | ServedHandle
 Strategy = Literal[
@@ -46,6 +52,10 @@ class TunedModel(ModelHandle):
         """Return the tuned model, adapters merged, and its tokenizer."""
         network, tokenizer = self._base().load()
         return trained_model(network, self.folder), tokenizer
+
+    def load_own(self) -> tuple[Any, Any]:
+        """Return what `load` makes anew each time."""
+        return self.load()
 
     def fingerprint(self) -> str:
         """Return 16 digits of the model and of what it was tuned on."""
@@ -99,14 +109,32 @@ class Reader:
         what = [self.fingerprint(), self.max_answer_tokens, strategy, head, _content(readings)]
         path = data_home() / "readings" / f"{content_hash(what)}.json"
         if not path.exists():
-            ensemble = Ensemble(self.model, strategy, head=head)
-            write_whole(path, json.dumps(_kept(self._answers(ensemble, readings), readings)))
+            folder = path.with_suffix("")
+            with only_writer(folder):  # who waits for another finds what that has read
+                if not path.exists():
+                    ensemble = Ensemble(self.model, strategy, head=head)
+                    write_whole(path, json.dumps(self._in_pieces(ensemble, readings, folder)))
+                    shutil.rmtree(folder)
         return json.loads(path.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
 
-    def _answers(self, ensemble: Ensemble, readings: Sequence[Reading]) -> list[Mixed]:
-        options = [reading.example.options for reading in readings if not isinstance(reading.example, str)]
-        if all(options):
-            return ensemble.choices(readings, options)
+    def _in_pieces(self, ensemble: Ensemble, readings: Sequence[Reading], folder: Path) -> Read:
+        """Read some questions after the other; pieces that lie in the folder are not read again."""
+        choices = all(getattr(reading.example, "options", ()) for reading in readings)
+        whole: Read = {}
+        for first in range(0, len(readings), _PIECE):
+            piece = readings[first : first + _PIECE]
+            file = folder / f"{first:08d}-{first + len(piece):08d}.json"
+            if not file.exists():
+                mixed = self._chosen(ensemble, piece) if choices else self._written(ensemble, piece)
+                write_whole(file, json.dumps(_kept(mixed, piece)))
+            for name, values in json.loads(file.read_text(encoding="utf-8")).items():
+                whole.setdefault(name, []).extend(values)
+        return whole
+
+    def _chosen(self, ensemble: Ensemble, readings: Sequence[Reading]) -> list[Mixed]:
+        return ensemble.choices(readings, [getattr(reading.example, "options", ()) for reading in readings])
+
+    def _written(self, ensemble: Ensemble, readings: Sequence[Reading]) -> list[Mixed]:
         return ensemble.answers(readings, max_new_tokens=self.max_answer_tokens)
 
 

@@ -11,7 +11,7 @@ from october.errors import OctoberError
 from october.experiments.ra_dit._bench import Asked, Bench, is_gold
 from october.experiments.ra_dit._reading import Reader
 from october.language_models import EncoderHandle
-from october.language_models.training_runs import trained_once
+from october.language_models.training_runs import is_kept, trained_once
 from october.retrieval import PassageStore
 from october.retrieval.ra_dit import (
     ChunkScorer,
@@ -20,6 +20,7 @@ from october.retrieval.ra_dit import (
     RetrieverExample,
     RetrieverSettings,
     mixed_examples,
+    num_instructions,
 )
 
 RETRIEVER = "RA-DIT retriever"  # what `trained_once` keeps it as
@@ -66,7 +67,8 @@ class RetrieverTuning:
 
     def identity(self, mixture: MixtureHandle) -> tuple[dict[str, Any], str]:
         """Return what decides the training beside the models and the search."""
-        return asdict(replace(self, mixture=None)), self.instructions(mixture).fingerprint()
+        decides = {**asdict(replace(self, mixture=None)), "settings": self.settings.identity()}
+        return decides, self.instructions(mixture).fingerprint()
 
     def fingerprints(self, mixture: MixtureHandle) -> dict[str, str]:
         """Return what identifies the language model's mixture, and the retriever's where it has its own."""
@@ -87,7 +89,8 @@ def tuned_retriever(reader: Reader, mixture: MixtureHandle, bench: Bench, tuning
     """Return the retriever that was tuned by a language model; from the data folder if it is there.
 
     `about` holds what was `tuned` (of which `encoder`, `base`) by which `model` on what (`mixture`, `corpus`,
-    `share_of_texts`), `texts` and `instructions` (numbers of examples), `losses` and `entropies` (of each step) and
+    `share_of_texts`), `texts` and `instructions` (numbers of examples), `skipped` (those of them, and of validation,
+    that were too long; older ones do not tell), `losses` and `entropies` (of each step) and
     `validation` ((step, measured)).
 
     Args:
@@ -127,18 +130,32 @@ def tuned_retriever(reader: Reader, mixture: MixtureHandle, bench: Bench, tuning
             "share_of_texts": tuning.share_of_texts,
             "texts": num_texts,
             "instructions": len(learned) - num_texts,
+            "skipped": result.num_skipped,
             "losses": result.losses,
             "entropies": result.entropies,
             "validation": [(step, measured._asdict()) for step, measured in result.validation],
         }
 
-    run = [reader.fingerprint(), *tuning.identity(mixture), bench.search_identity(), sorted(bench.forbidden)]
-    folder, about = trained_once(RETRIEVER, run, train)
+    check_retriever(reader, mixture, bench, tuning)
+    folder, about = trained_once(RETRIEVER, _run(reader, mixture, bench, tuning), train)
     encoder = replace(bench.encoder, query_path=str(folder / _QUERIES))  # of the same name: its index stays
     if (folder / _PASSAGES).exists():
         name = f"{bench.encoder.name}, both tuned"
         encoder = replace(encoder, name=name, path=str(folder / _PASSAGES), revision=None, embedded=None)
     return TunedRetriever(encoder, about)
+
+
+def check_retriever(reader: Reader, mixture: MixtureHandle, bench: Bench, tuning: RetrieverTuning) -> None:
+    """Raise `OctoberError` if tuning is still to come and instructions are too few; searches and judges nothing."""
+    share = 1 - tuning.share_of_texts
+    if share and not is_kept(RETRIEVER, _run(reader, mixture, bench, tuning)):
+        there = len(instructions_of(tuning.instructions(mixture)))
+        num_instructions(tuning.num_examples + tuning.num_validation, share, there)
+
+
+def _run(reader: Reader, mixture: MixtureHandle, bench: Bench, tuning: RetrieverTuning) -> list[Any]:
+    """Return all that decides the tuned retriever."""
+    return [reader.fingerprint(), *tuning.identity(mixture), bench.search_identity(), sorted(bench.forbidden)]
 
 
 def examples_of(

@@ -5,8 +5,8 @@ from functools import cached_property
 
 from october.experiments.ra_dit._bench import Asked, Bench
 from october.experiments.ra_dit._reading import Read, Reader, Strategy, answers
-from october.experiments.ra_dit._retriever_tuning import RetrieverTuning, tuned_retriever
-from october.experiments.ra_dit._tuning import LanguageModelTuning, tuned_language_model
+from october.experiments.ra_dit._retriever_tuning import RetrieverTuning, check_retriever, tuned_retriever
+from october.experiments.ra_dit._tuning import LanguageModelTuning, check_language_model, tuned_language_model
 from october.language_models import EncoderHandle, ModelHandle
 from october.retrieval.ra_dit import MixtureHandle, few_shot_head
 
@@ -55,6 +55,12 @@ class Systems:
         self.language_model_tuning = language_model_tuning
         self.retriever_tuning = retriever_tuning
         self.untuned = Reader(model, max_answer_tokens)
+
+    def check(self) -> None:
+        """Raise `OctoberError`, before anything is read or tuned, if there are too few questions or examples."""
+        assert self.bench.questions
+        check_language_model(self.model, self.mixture, self.bench, self.language_model_tuning)
+        check_retriever(self.untuned, self.mixture, self.bench, self.retriever_tuning)
 
     @cached_property
     def tuned(self) -> Reader:

@@ -53,16 +53,21 @@ class TaskExamples:
         self.count = count
         self.name = f"{count} examples of {data.name}"
 
+    def check(self) -> None:
+        """Raise `OctoberError` if the set has fewer, or cannot be read."""
+        there = len(self.data.load("train"))
+        if there < self.count:
+            raise OctoberError(f"num_examples={self.count}: {self.data.name} has {there} training questions")
+
     def load(self) -> list[Example]:
         """Return them in their template.
 
         Raises:
             OctoberError: The set has fewer, or cannot be read.
         """
-        questions = self.data.load("train")
-        if len(questions) < self.count:
-            raise OctoberError(f"num_examples={self.count}: {self.data.name} has {len(questions)} training questions")
-        return [example_of(question, self.data.name) for question in of_many_kinds(questions, self.count)]
+        self.check()
+        drawn = of_many_kinds(self.data.load("train"), self.count)
+        return [example_of(question, self.data.name) for question in drawn]
 
     def fingerprint(self) -> str:
         """Return 16 digits that change with any of them."""

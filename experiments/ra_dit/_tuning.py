@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
 from october.errors import OctoberError
 from october.experiments.ra_dit._bench import Bench
 from october.language_models import ModelHandle
-from october.language_models.training_runs import Kept, trained_once
+from october.language_models.training_runs import Kept, is_kept, trained_once
 from october.retrieval.ra_dit import (
     Augmented,
     Example,
@@ -71,15 +72,15 @@ def tuned_language_model(model: ModelHandle, mixture: Examples, bench: Bench, tu
     """
 
     def train(scratch: Path) -> tuple[Path, dict[str, Any]]:
-        examples = mixture.load()
+        examples = loaded(mixture)
         num_training = len(examples) - tuning.num_validation
-        if num_training < 1:
-            raise OctoberError(f"num_validation={tuning.num_validation}: the mixture has {len(examples)} examples")
         learned = instances_of(examples[:num_training], bench, tuning.num_passages)
         checked = instances_of(examples[num_training:], bench, tuning.num_passages)
-        network, tokenizer = replace(model, dtype="float32").load()
+        network, tokenizer = replace(model, dtype="float32").load_own()
         result = train_language_model(
-            network, tokenizer, learned.instances, scratch, tuning.settings, validation=checked.instances
+            *(network, tokenizer, learned.instances, scratch, tuning.settings),
+            validation=checked.instances,
+            in_place=True,
         )
         return result.folder, {
             "model": model.name,
@@ -96,8 +97,31 @@ def tuned_language_model(model: ModelHandle, mixture: Examples, bench: Bench, tu
             "validated": [(each.step, each.loss) for each in result.validated],
         }
 
-    run = [model.fingerprint(), mixture.fingerprint(), asdict(tuning), bench.search_identity()]
-    return trained_once(LANGUAGE_MODEL, run, train)
+    check_language_model(model, mixture, bench, tuning)
+    return trained_once(LANGUAGE_MODEL, _run(model, mixture, bench, tuning), train)
+
+
+def check_language_model(model: ModelHandle, mixture: Examples, bench: Bench, tuning: LanguageModelTuning) -> None:
+    """Raise `OctoberError` if tuning is still to come and its examples are too few, or cannot be read."""
+    if not is_kept(LANGUAGE_MODEL, _run(model, mixture, bench, tuning)):
+        check_validation(tuning, len(loaded(mixture)))
+
+
+def check_validation(tuning: LanguageModelTuning, num_examples: int) -> None:
+    """Raise `OctoberError` if validation takes all of so many examples."""
+    if tuning.num_validation >= num_examples:
+        raise OctoberError(f"num_validation={tuning.num_validation}: the mixture has {num_examples} examples")
+
+
+def _run(model: ModelHandle, mixture: Examples, bench: Bench, tuning: LanguageModelTuning) -> list[Any]:
+    """Return all that decides the tuned model."""
+    return [model.fingerprint(), mixture.fingerprint(), asdict(tuning), bench.search_identity()]
+
+
+@cache  # making a mixture takes seconds, and it is counted before it is learned from
+def loaded(mixture: Examples) -> list[Example]:
+    """Return what a model is tuned on."""
+    return mixture.load()
 
 
 def instances_of(examples: Sequence[Example], bench: Bench, num_passages: int) -> Augmented:

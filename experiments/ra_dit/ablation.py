@@ -14,7 +14,7 @@ from october.evaluation import percent_cell, points_cell
 from october.experiments.ra_dit._bench import Bench, Retrieval
 from october.experiments.ra_dit._cells import answers_row, column_of, scored
 from october.experiments.ra_dit._reading import answers
-from october.experiments.ra_dit._retriever_tuning import RetrieverTuning, recalled
+from october.experiments.ra_dit._retriever_tuning import RetrieverTuning, check_retriever, recalled
 from october.experiments.ra_dit._systems import System, Systems
 from october.experiments.ra_dit._tuning import LanguageModelTuning
 from october.language_models import EncoderHandle, ModelHandle
@@ -66,10 +66,13 @@ def ablation(
     """
     bench = Bench(data, corpus, encoder, num_test, retrieval)
     systems = Systems(model, mixture, bench, language_model_tuning, retriever_tuning, max_answer_tokens)
+    tunings = variants_of(retriever_tuning) if variants else {}
+    systems.check()
+    for tuning in filter(None, tunings.values()):
+        check_retriever(systems.untuned, mixture, bench, tuning)
     steps = {name: run.once(name, systems.answers, STEPS[name]) for name in run.progress(STEPS, "reading")}
     fewer = {f"both tuned, {count} passage{'s' * (count > 1)}": count for count in num_passages}
     by_count = {name: run.once(name, first_passages, systems, count) for name, count in fewer.items()}
-    tunings = variants_of(retriever_tuning) if variants else {}
     tuned = {name: run.once(name, of_retriever, systems, tunings[name]) for name in run.progress(tunings, "variants")}
     beside = run.table == "ablation"
     rows = [

@@ -12,7 +12,7 @@ from october.data.documents import CorpusHandle, QuestionHandle
 from october.evaluation import Benchmark, benchmark_values, percent_cell
 from october.experiments.ra_dit._bench import Bench, Retrieval
 from october.experiments.ra_dit._reading import Reader
-from october.experiments.ra_dit._tuning import LanguageModelTuning, tuned_language_model
+from october.experiments.ra_dit._tuning import LanguageModelTuning, check_language_model, tuned_language_model
 from october.language_models import EncoderHandle, ModelHandle
 from october.reporting import Cell, Result, Row
 from october.retrieval.ra_dit import MixtureHandle
@@ -63,6 +63,7 @@ def commonsense(
         run: The run.
     """
     bench = Bench(data, corpus, encoder, None, retrieval)
+    check_language_model(model, mixture, bench, language_model_tuning)
 
     def measure(name: str, task: Task) -> list[float]:
         kept = tuned_language_model(model, mixture, bench, language_model_tuning) if name == AFTER else None

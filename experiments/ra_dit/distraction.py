@@ -19,7 +19,7 @@ from october.experiments.ra_dit._cells import column_of
 from october.experiments.ra_dit._distractors import Told, as_asked, told
 from october.experiments.ra_dit._reading import Reader, Strategy, answers
 from october.experiments.ra_dit._tasks import scores_of
-from october.experiments.ra_dit._tuning import LanguageModelTuning, tuned_language_model
+from october.experiments.ra_dit._tuning import LanguageModelTuning, check_language_model, tuned_language_model
 from october.language_models import EncoderHandle, ModelHandle
 from october.reporting import Cell, Result, Row, draw_rows
 from october.retrieval.ra_dit import UNANSWERABLE, MixtureHandle
@@ -61,14 +61,16 @@ def distraction(
         run: The run.
     """
     bench = Bench(data, corpus, encoder, num_test, retrieval)
-    chosen = told(bench, num_distractors)
-    if not chosen:
-        raise OctoberError(f"num_test={num_test}: no question about one document has {num_distractors} distractors")
     tunings = {
         UNTUNED: None,
         WITHOUT: replace(language_model_tuning, num_passages=0),
         WITH: language_model_tuning,
     }
+    for wanted in filter(None, tunings.values()):
+        check_language_model(model, mixture, bench, wanted)
+    chosen = told(bench, num_distractors)
+    if not chosen:
+        raise OctoberError(f"num_test={num_test}: no question about one document has {num_distractors} distractors")
 
     def read(name: str) -> dict[str, list[str]]:
         tuning = tunings[name]

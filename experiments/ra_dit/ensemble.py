@@ -60,6 +60,7 @@ def ensemble(
     """
     bench = Bench(data, corpus, encoder, num_test, retrieval)
     systems = Systems(model, mixture, bench, language_model_tuning, retriever_tuning, max_answer_tokens)
+    systems.check()
     given = run.once("mixed", mixed, systems)
     for count in run.progress(num_concatenated, "concatenated"):
         name = title(count, CONCATENATED)

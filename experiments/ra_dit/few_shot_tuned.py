@@ -15,7 +15,7 @@ from october.experiments.ra_dit._reading import Reader, answers
 from october.experiments.ra_dit._retriever_tuning import RetrieverTuning
 from october.experiments.ra_dit._systems import System, Systems
 from october.experiments.ra_dit._tasks import TaskExamples
-from october.experiments.ra_dit._tuning import LanguageModelTuning, tuned_language_model
+from october.experiments.ra_dit._tuning import LanguageModelTuning, check_validation, tuned_language_model
 from october.language_models import EncoderHandle, ModelHandle
 from october.reporting import Result, draw_rows
 from october.retrieval.ra_dit import MixtureHandle
@@ -59,7 +59,10 @@ def few_shot_tuned(
     """
     bench = Bench(data, corpus, encoder, num_test, retrieval)
     systems = Systems(model, mixture, bench, language_model_tuning, retriever_tuning, max_answer_tokens)
+    systems.check()
     examples = TaskExamples(data, num_examples)
+    examples.check()
+    check_validation(task_tuning, num_examples)
 
     def taught(begins_with: ModelHandle) -> Reader:
         kept = tuned_language_model(begins_with, examples, bench, task_tuning)

@@ -58,6 +58,7 @@ def main(
     """
     bench = Bench(data, corpus, encoder, num_test, retrieval)
     systems = Systems(model, mixture, bench, language_model_tuning, retriever_tuning, max_answer_tokens)
+    systems.check()
     compared = {name: system for count in shots for name, system in with_shots(count).items()}
     given = {name: run.once(name, systems.answers, compared[name]) for name in run.progress(compared, "reading")}
     published = PUBLISHED if run.table == "main" else ()

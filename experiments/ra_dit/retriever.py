@@ -18,7 +18,7 @@ from october.errors import OctoberError
 from october.evaluation import bootstrap_cell, interval_cell, paired_bootstrap_interval, percent_cell
 from october.experiments.ra_dit._bench import Asked, Bench, Retrieval
 from october.experiments.ra_dit._reading import Reader
-from october.experiments.ra_dit._retriever_tuning import RetrieverTuning, recalled, tuned_retriever
+from october.experiments.ra_dit._retriever_tuning import RetrieverTuning, check_retriever, recalled, tuned_retriever
 from october.language_models import EncoderHandle, ModelHandle
 from october.reporting import Cell, Result, Row, new_figure, save_figure
 from october.retrieval.embeddings import encode
@@ -58,6 +58,7 @@ def retriever(
     """
     bench = Bench(data, corpus, encoder, num_test, retrieval)
     reader = Reader(model, 1)
+    check_retriever(reader, mixture, bench, retriever_tuning)
 
     def about() -> dict[str, list[float]]:
         found = tuned_retriever(reader, mixture, bench, retriever_tuning).about

@@ -29,7 +29,9 @@ _LABELS = "Question|Thought|Action|Observation"
 _LABEL = re.compile(rf"({_LABELS}):( ?)")
 _QUOTED = re.compile(rf" *(?:{_LABELS}):")
 _ACTION = re.compile(r"\s*([A-Za-z_]\w*)[ \t]*\[", re.ASCII)
-_ANOTHER = re.compile(r"[A-Za-z_]\w*\[", re.ASCII)  # 'see [1]' is none
+_ANOTHER = re.compile(  # 'see [1]' is none, 'finish [x]' is one: of words that are no tools the bracket stands close
+    r"[A-Za-z_]\w*\[|\b(?:search|lookup|calculate|finish)[ \t]+\[", re.ASCII | re.IGNORECASE
+)
 _BRACKET = re.compile(r"\\[\\\[\]]|[\[\]]")  # an escaped character, or a bracket
 
 

@@ -126,6 +126,17 @@ class LanguageModel(ABC):
                 fit the model's context.
         """
 
+    def fits(self, prompts: Sequence[str], continuations: Sequence[str]) -> list[bool]:
+        """Return whether `score` takes each prompt with its continuation: whether the model's context holds both.
+
+        Nothing is computed. This default knows no context, and says that all fit.
+
+        Raises:
+            OctoberError: Different numbers of prompts and continuations, or an empty continuation.
+        """
+        check_scoring(prompts, continuations)
+        return [True] * len(prompts)
+
     def generate_and_rescore(
         self, groups: Sequence[Sequence[str]], *, max_new_tokens: int, stop: Sequence[str] = ()
     ) -> list[Rescored]:

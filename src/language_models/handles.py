@@ -80,6 +80,16 @@ class ModelHandle:
 
         return loading.load_model(self)
 
+    def load_own(self) -> tuple[Any, Any]:
+        """Return the same as `load`, loaded anew and shared with nobody: whoever trains it needs no copy.
+
+        Raises:
+            OctoberError: As `load`.
+        """
+        from . import loading
+
+        return loading.load_model.__wrapped__(self)
+
     def load_backbone(self) -> tuple[Any, Any]:
         """Return the model without its language-model head, and its tokenizer; shares its weights with `load`.
 

@@ -156,8 +156,8 @@ def trained_once(what: str, run: Any, train: Callable[[Path], tuple[Path, dict[s
         train: Trains in a folder of checkpoints; returns the folder of the model, which is moved, and what is known
             of it.
     """
-    key = content_hash([what, run])
-    folder, scratch = data_home() / "trained" / key, data_home() / "training" / key
+    folder = _kept_at(what, run)
+    scratch = data_home() / "training" / folder.name
     if not (folder / _ABOUT).exists():
         # Processes of one run train together, so none of them waits for the lock of another.
         with nullcontext() if _world_size() > 1 else only_writer(scratch):
@@ -166,6 +166,15 @@ def trained_once(what: str, run: Any, train: Callable[[Path], tuple[Path, dict[s
                 _keep(folder, model, {"what": what, **about})
                 shutil.rmtree(scratch / "run", ignore_errors=_world_size() > 1)
     return Kept(folder / _MODEL, json.loads((folder / _ABOUT).read_text(encoding="utf-8")))
+
+
+def is_kept(what: str, run: Any) -> bool:
+    """Return whether `trained_once` would find a model, and train none."""
+    return (_kept_at(what, run) / _ABOUT).exists()
+
+
+def _kept_at(what: str, run: Any) -> Path:
+    return data_home() / "trained" / content_hash([what, run])
 
 
 def _keep(folder: Path, model: Path, about: Mapping[str, Any]) -> None:

@@ -127,6 +127,14 @@ class TransformersLM(LanguageModel):
             scores.append(Score(tokens, tuple(ids[start:]), *zip(*pairs_of_row, strict=True)))
         return scores
 
+    def fits(self, prompts: Sequence[str], continuations: Sequence[str]) -> list[bool]:
+        """Return whether the context holds each prompt with its continuation; see `LanguageModel.fits`."""
+        check_scoring(prompts, continuations)
+        if self._context is None:
+            return [True] * len(prompts)
+        pairs = zip(prompts, continuations, strict=True)
+        return [len(self._prompts.encode_pair(*pair)[0]) <= self._context for pair in pairs]
+
     def _rules(self, stop: Sequence[str], max_new_tokens: int, temperature: float, top_p: float) -> GenerationRules:
         ends = end_token_ids(self.model)
         return GenerationRules(self.tokenizer, ends, stop, max_new_tokens, temperature, top_p)

@@ -16,6 +16,7 @@ from october.errors import OctoberError
 # Pieces that the format itself is made of, in any order, and any characters.
 PIECES = [
     *("[", "]", "\\", "\\[", "\\]", "\n", " ", "a", "search[", "finish[x]", "Action:", "Thought: ", "Observation:"),
+    *("search [", "finish [x]", "] finish\t[", "Research [1]"),
     *("Question:", " Action: search[y]", "\r", "\u2028", "日本", "é", ".", "\nAction: search[z]\nObservation: b"),
 ]
 TEXT = st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=4)), max_size=9).map("".join)
@@ -28,6 +29,7 @@ STEP = st.builds(Step, TEXT, st.none() | ACTION, st.none() | TEXT)
 @given(question=TEXT, steps=st.lists(STEP, max_size=4))
 @example("", [Step("", Action("a", ""), "")])
 @example("q", [Step("\nAction: search[x]", Action("search", "x] search[y"), "\nThought: no\nAction: finish[z]")])
+@example("q", [Step("", Action("search", "x]; finish [y]"), None), Step("", Action("search", "x] Search\t[y"), "z")])
 @example("q", [Step(" Thought: x\n  Thought: y", Action("s", "\\[x\\]"), None), Step("", None, None)])
 @example("q", [Step("t", Action("s", "a]\nb["), None), Step("", Action("s", "[a]\nb"), " ")])
 def test_what_is_rendered_is_read_back(question, steps):
@@ -63,6 +65,10 @@ def test_any_reply_is_read_and_what_is_kept_is_well_formed(text):
         ("a smile :] here", "search[a smile :] here]"),
         ("open [ only", "search[open [ only]"),
         ("x] search[y", r"search[x\] search\[y]"),
+        ("x]; finish [y]", r"search[x\]; finish \[y\]]"),
+        ("x] see [1] y", "search[x] see [1] y]"),
+        ("x] research [1] y", "search[x] research [1] y]"),
+        ("x] search [1] y", r"search[x\] search \[1\] y]"),
         ("two\nlines", "search[two\nlines]"),
         ("a]\nb", "search[a\\]\nb]"),
         (r"C:\temp", r"search[C:\temp]"),
@@ -82,6 +88,10 @@ REPLIES = {
     "stray bracket": ("t\nAction: search[a] b]", "t", "a] b", ()),
     "two in a line": ("t\nAction: search[a] search[b]", "t", "a", ("several_actions",)),
     "two, the second unbalanced": ("t\nAction: search[a] and finish[b]]", "t", "a", ("several_actions",)),
+    "two in a line, spaced": ("t\nAction: search[a] search [b]", "t", "a", ("several_actions",)),
+    "two, spaced, the second unbalanced": ("t\nAction: search[a]; finish [b]]", "t", "a", ("several_actions",)),
+    "two, capitals and a tab": ("t\nAction: search [a] then Finish\t[b]]", "t", "a", ("several_actions",)),
+    "a word that ends as a tool": ("t\nAction: search[a] from research [1]", "t", "a", ("trailing_text",)),
     "two lines": ("t\nAction: search[a]\nAction: finish[b]", "t", "a", ("several_actions",)),
     "two rounds": (
         "t\nAction: search[a]\nObservation: x\nThought: u\nAction: finish[b]",

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -12,15 +13,25 @@ from tiny_fireact import Lands, Towns, acting, claims_of, ran, settings
 
 from october import configuration
 from october.agents import Action, Step, finished, write_trajectories
-from october.agents.fireact import AgentTrainingSettings, GivenUp, ScriptedTeacher, Taught, method_of, write_alpaca
+from october.agents.fireact import (
+    AgentTrainingSettings,
+    GivenUp,
+    ScriptedTeacher,
+    Selection,
+    Taught,
+    method_of,
+    write_alpaca,
+)
 from october.errors import OctoberError
 from october.evaluation import exact_match
+from october.experiments.fireact import _cells as cells_module
 from october.experiments.fireact import cost as cost_module
 from october.experiments.fireact._agents import AGENT, Agents
-from october.experiments.fireact._bench import Bench, Search
+from october.experiments.fireact._bench import Bench, Search, in_turns
+from october.experiments.fireact._cells import left_out_cells, viewer
 from october.experiments.fireact._systems import PROMPTED, TUNED, compared
 from october.experiments.fireact._tasks import Task, Tasks
-from october.experiments.fireact._teaching import PromptedTeaching, ReleasedTeaching, ScriptedTeaching
+from october.experiments.fireact._teaching import PromptedTeaching, ReleasedTeaching, ScriptedTeaching, check_first
 from october.experiments.fireact.cost import cost
 from october.experiments.fireact.finetuning import finetuning
 from october.experiments.fireact.generalization import generalization
@@ -34,6 +45,7 @@ from october.reporting.published import published_of
 
 pytestmark = pytest.mark.usefixtures("own_home", "one_thread")
 
+NOTHING_LEFT_OUT = {"leaks left out": 0, "duplicates left out": 0}
 CURRENCIES = [each for each in Towns().load("test") if each.id.startswith("bridge_currency")][:8]
 PROMPTED_EM = 100 * np.mean([each.text[-2] != "h" for each in CURRENCIES])  # as the script has it
 
@@ -75,6 +87,8 @@ def test_finetuning(tmp_path, model):
     by_composition = {name: value for name, value in found[TUNED].items() if name.startswith("EM, ")}
     assert by_composition == {"EM, bridge_currency": 100.0}
     assert (found[TUNED]["rounds"], found[TUNED]["searches"]) == (3.0, 2.0)
+    assert {name: found[TUNED][name] for name in ("taught", *NOTHING_LEFT_OUT)} == {"taught": 4, **NOTHING_LEFT_OUT}
+    assert found[TUNED]["seconds, beside others"] > 0
     assert claims_of("finetuning") <= set(result.evidence)
     assert result.evidence[f"EM, {TUNED} over {PROMPTED}"].value == 100.0 - PROMPTED_EM
     (kept,) = kept_models(AGENT)
@@ -103,6 +117,7 @@ def test_scaling(tmp_path, model):
     _, result = ran(tmp_path, "scaling", scaling, arguments)
     assert [row.name for row in result.rows] == [PROMPTED, *(f"{count} trajectories" for count in (2, 3, 4))]
     assert sorted(kept.about["trajectories"] for kept in kept_models(AGENT)) == [2, 3, 4]
+    assert [NOTHING_LEFT_OUT.items() <= row.items() for row in values(result).values()] == [False] * 3 + [True]
     assert set(result.evidence) == claims_of("scaling")
     assert result.evidence["EM, fewest trajectories over prompted"].value == 100.0 - PROMPTED_EM
     assert result.evidence["EM, most over fewest trajectories"].value == 0.0
@@ -169,6 +184,7 @@ def test_multi_method(tmp_path, model):
         "ReAct, Reflexion": 4,
         "ReAct, CoT, Reflexion": 6,
     }
+    assert NOTHING_LEFT_OUT.items() <= found["ReAct, CoT, Reflexion"].items()
     assert {row["by ReAct"] for row in found.values()} == {100.0}
     assert {row["by CoT"] + row["by Reflexion"] for row in found.values()} == {0.0}
     assert claims_of("multi_method") <= set(result.evidence)
@@ -197,7 +213,8 @@ def test_multi_task(tmp_path, model, monkeypatch):
     assert told == [{each.id for some in asked for each in some}] * 3  # no task's student learns what another asks
     assert sorted(kept.about["trajectories"] for kept in kept_models(AGENT)) == [2, 2, 2, 6]
     for row in values(result).values():  # the script knows of currencies, and says yes to all else
-        assert row == {"bridge": 100.0, "comparison": 0.0, "yes_no": 100.0, "all": pytest.approx(200 / 3)}
+        asked = {"bridge": 100.0, "comparison": 0.0, "yes_no": 100.0, "all": pytest.approx(200 / 3)}
+        assert row == {**asked, **NOTHING_LEFT_OUT}
     assert claims_of("multi_task") <= set(result.evidence)
     assert {cell.value for cell in result.evidence.values()} == {0.0}
     with pytest.raises(OctoberError, match="tasks=bridge: give at least two"):
@@ -244,6 +261,28 @@ def test_cost(tmp_path, model, monkeypatch):
     assert {row.published for row in result.rows} == published_rows("cost")
 
 
+def test_what_students_were_not_taught_is_counted():
+    first, second = Selection([], {"leak": ["a", "b"], "wrong": ["c"]}), Selection([], {"duplicate": ["d"], "leak": []})
+    counts = {name: cell.value for name, cell in left_out_cells(first, second).items()}
+    assert counts == {"leaks left out": 2, "duplicates left out": 1}
+
+
+def test_a_table_of_many_trajectories_has_a_page_that_records_keep(tmp_path, monkeypatch):
+    questions = Towns().load("test")
+    made = [finished(each.id, each.text, "react", [Step("hm " * 700)]) for each in questions]
+    (only,) = viewer(tmp_path / "small", {"one": made, "other": made}, questions).values()
+    size = only.stat().st_size
+    monkeypatch.setattr(cells_module, "LARGEST_KEPT_PAGE_BYTES", size // 2)
+    whole, sample = viewer(tmp_path / "large", {"one": made, "other": made}, questions).values()
+    assert whole.stat().st_size == size > 2 * sample.stat().st_size
+    text = sample.read_text()
+    count = int(re.search(rf"Trajectories of the first (\d+) of {len(questions)} questions", text)[1])
+    assert len(questions) // 4 < count < len(questions) // 2
+    assert [each.id for each in in_turns(questions) if f'"{each.id}"' in text] == [
+        each.id for each in in_turns(questions)[:count]
+    ]
+
+
 TABLES = ("finetuning", "scaling", "robustness", "generalization", "cost")
 
 
@@ -278,6 +317,64 @@ def test_the_warm_up_of_all_weights_is_three_percent_of_the_steps():
     settings = AgentTrainingSettings(**given)
     assert (settings.num_steps(500), settings.warmup_steps) == (120, math.ceil(0.03 * 120))
     assert (settings.lora_rank, settings.batch_size, settings.schedule) == (None, 128, "cosine")
+
+
+class TestCountsAreCheckedFirst:
+    """Before an index is built: here none can be."""
+
+    @pytest.fixture(autouse=True)
+    def _no_index(self, monkeypatch):
+        monkeypatch.setattr(Bench, "retriever", property(lambda bench: pytest.fail("an index is built")))
+
+    @pytest.mark.parametrize(
+        ("changed", "message"),
+        [
+            ({"folds": [["bridge_currency"], ["bridge_capitol"]]}, "compositions=bridge_capitol: worldqa has bridge_"),
+            ({"folds": [["bridge_currency", "bridge_capital"]]}, "all of them are asked"),
+            ({"num_examples": 99}, "num_examples=99: 4 development questions are there"),
+            (
+                {"teaching": ScriptedTeaching(["bridge_capital", "bridge_currency"], {"react": 9, "cot": 4})},
+                r"num_trajectories\.cot=4: only 3 questions are left to teach",
+            ),
+        ],
+    )
+    def test_of_every_fold(self, tmp_path, model, changed, message):
+        with pytest.raises(OctoberError, match=message):
+            ran(tmp_path, "finetuning", finetuning, {**folded(model), **changed})
+
+    def test_of_every_table(self, tmp_path, model):
+        few = ScriptedTeaching(["bridge_capital"], {"react": 99})
+        left = r"num_trajectories\.react=99: only 12 questions are left"
+        for table, own in (
+            (robustness, {"probability": 0.5, "noise_seed": 0}),
+            (cost, {"at_once": 2}),
+            (scaling, {"num_trajectories": [2, 99]}),
+        ):
+            arguments = settings(model, teaching=few, **own)
+            with pytest.raises(OctoberError, match=left):
+                ran(tmp_path, table.__name__, table, arguments)
+        with pytest.raises(OctoberError, match=left):
+            ran(tmp_path, "multi_method", multi_method, without(settings(model, teaching=few), "num_examples"))
+        with pytest.raises(OctoberError, match="num_trajectories=5: the teaching gives 4"):
+            ran(tmp_path, "scaling", scaling, settings(model, num_trajectories=[2, 5]))
+        arguments = without(settings(model, num_examples=99, teaching=few), "training")
+        with pytest.raises(OctoberError, match="num_examples=99: 4 development"):
+            ran(tmp_path, "prompting", prompting, arguments)
+
+    def test_of_every_teaching(self, tmp_path, model):
+        bench = Bench(Towns(), Lands(), Search(), ["bridge_currency"], None)
+        steps = [Step("", Action("search", "Which?"), "Reed"), Step("", Action("finish", "Reed"))]
+        made = replace(finished("1", "Which?", "react", steps), reward=1.0)
+        write_trajectories(tmp_path / "shown.jsonl", [made] * 2)
+        write_alpaca(tmp_path / "some.json", [made] * 3)
+        released = ReleasedTeaching(str(tmp_path / "some.json"))
+        asking = PromptedTeaching(model, str(tmp_path / "shown.jsonl"), num_questions=5, agent=settings(model)["agent"])
+        for teaching, most_shown, most_taught in ((released, 3, 3), (asking, 2, 5)):
+            check_first(bench, teaching, most_shown, most_taught)
+            with pytest.raises(OctoberError, match=f"num_examples={most_shown + 1}: {most_shown} trajectories are in"):
+                check_first(bench, teaching, most_shown + 1)
+            with pytest.raises(OctoberError, match=f"={most_taught + 1}: the teaching gives {most_taught}"):
+                check_first(bench, teaching, most_shown, most_taught + 1)
 
 
 class TestBench:

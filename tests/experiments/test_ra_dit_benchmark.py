@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from tiny_lm import tiny_lm
 
+from october.language_models import Completion
 from october.retrieval.ra_dit import Ensemble, Reading, rendered
 
 pytestmark = pytest.mark.usefixtures("own_home", "one_thread", "benchmarks")
@@ -67,9 +68,18 @@ def test_one_prompt_stands_against_as_many_as_there_are_passages(lm):
 def test_decoding_is_what_more_tokens_take_longer(lm, monkeypatch):
     from ra_dit_cases import ensembling
 
-    asked = []
+    asked, ends = [], []
+
+    def generate(prompts, max_new_tokens):
+        asked.append((len(prompts), max_new_tokens))
+        written = [min(max_new_tokens, *ends, 99) for _ in prompts]
+        return [Completion("", (5,) * count, None, "length", 3) for count in written]
+
     monkeypatch.setattr(ensembling, "REPEATS", 1)
-    monkeypatch.setattr(lm, "generate", lambda prompts, max_new_tokens: asked.append((len(prompts), max_new_tokens)))
+    monkeypatch.setattr(lm, "generate", generate)
     case = ensembling.decoding_case(lm, READINGS[0], "tiny")
     assert asked == [(3, 1), (3, 17), (1, 1), (1, 17)] * 2
     assert (case.bar, case.better) == ("<=2", "lower")
+    ends.append(12)
+    with pytest.raises(AssertionError, match=r"\[12, 12, 12\] tokens behind 3 prompts, and not 17 each"):
+        ensembling.decoding_case(lm, READINGS[0], "tiny")

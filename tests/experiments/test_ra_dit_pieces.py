@@ -2,7 +2,7 @@
 
 import math
 import random
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from tiny_ra_dit import LANGUAGE_MODEL, RETRIEVAL, RETRIEVER, Known
 from october.data import ChoiceQuestion
 from october.data.documents import Question
 from october.errors import OctoberError
-from october.experiments.ra_dit import _retriever_tuning, _tasks, _tuning
+from october.experiments.ra_dit import _reading, _retriever_tuning, _tasks, _tuning
 from october.experiments.ra_dit._bench import Asked, Bench, Retrieval, is_gold
 from october.experiments.ra_dit._distractors import as_asked, distracting, told
 from october.experiments.ra_dit._notebook import newest
@@ -169,6 +169,42 @@ class TestReading:
         assert Reader(model, 3, kept.folder).read(asked) == tuned
         assert len(list((data_home() / "readings").glob("*.json"))) == 2
 
+    @pytest.mark.parametrize("pieces", [1, 2, 3, 99])
+    def test_pieces_make_the_same_reading(self, bench, model, monkeypatch, own_home, pieces):
+        whole = Reader(model, 3).read(bench.asked())
+        (path,) = (own_home / "readings").glob("*.json")
+        path.unlink()
+        monkeypatch.setattr(_reading, "_PIECE", pieces)
+        again = Reader(model, 3).read(bench.asked())
+        values = [[np.array(each) for each in read.pop("by_prompt")] for read in (whole, again)]
+        assert again == whole
+        for one, other in zip(*values, strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-5)
+        assert [each.name for each in (own_home / "readings").iterdir()] == [path.name]
+
+    def test_a_reading_that_was_stopped_goes_on_behind_its_last_piece(self, bench, model, monkeypatch, own_home):
+        monkeypatch.setattr(_reading, "_PIECE", 1)
+        whole = Reader(model, 3).read(bench.asked())
+        (path,) = (own_home / "readings").glob("*.json")
+        path.unlink()
+        read, asked = Ensemble.answers, []
+
+        def stopped(ensemble, readings, **options):
+            asked.append([reading.example.query for reading in readings])
+            if len(asked) == 3:
+                raise KeyboardInterrupt
+            return read(ensemble, readings, **options)
+
+        monkeypatch.setattr(Ensemble, "answers", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            Reader(model, 3).read(bench.asked())
+        assert not path.exists()
+        kept = sorted(each.name for each in path.with_suffix("").glob("*.json"))
+        assert kept == ["00000000-00000001.json", "00000001-00000002.json"]
+        assert Reader(model, 3).read(bench.asked()) == whole
+        assert asked == [[example.query] for example in [*bench.examples[:3], *bench.examples[2:]]]
+        assert [each.name for each in (own_home / "readings").iterdir()] == [path.name]
+
     def test_options_are_weighed_and_not_decoded(self, model):
         example = Example("town", "mmlu", "Question: where?\nA. Oslo\nB. Rome\nA:", "B", "where?", options=("A", "B"))
         passages = [Passage(f"{name}#0", name, f"{name} is old.", "x") for name in ("Oslo", "Rome")]
@@ -294,6 +330,13 @@ class TestTuning:
             for data in (Known(), Fewer())
         ]
         assert folders[0].encoder.query_path != folders[1].encoder.query_path
+
+    def test_what_becomes_of_long_examples_is_no_other_training(self, mixture):
+        skipping = replace(RETRIEVER, settings=replace(RETRIEVER.settings, too_long="skip"))
+        assert skipping.identity(mixture) == RETRIEVER.identity(mixture)
+        decides = RETRIEVER.identity(mixture)[0]
+        assert {*asdict(RETRIEVER)} == {*decides}
+        assert {*asdict(RETRIEVER.settings)} - {*decides["settings"]} == {"too_long"}  # so that older ones stay
 
     def test_both_encoders_may_move(self, bench, model, mixture):
         both = replace(RETRIEVER, settings=replace(RETRIEVER.settings, tuned="both"))

@@ -43,10 +43,9 @@ def validation():
     return [Instance(rendered("open_qa", "whose?", "hers"), "it is hers"), Instance(rendered("text", answer="Once."))]
 
 
-def train(folder, **more):
-    return train_language_model(
-        language_model("gemma3"), char_tokenizer(), instances(), folder, SETTINGS, validation=validation(), **more
-    )
+def train(folder, model=None, **more):
+    model = language_model("gemma3") if model is None else model
+    return train_language_model(model, char_tokenizer(), instances(), folder, SETTINGS, validation=validation(), **more)
 
 
 if __name__ == "__main__":

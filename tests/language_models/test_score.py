@@ -148,6 +148,23 @@ def test_bad_arguments_are_named(llama) -> None:
     assert llama.score([], []) == []
 
 
+def test_what_fits_is_told_without_scoring(llama, monkeypatch) -> None:
+    context = llama.model.config.max_position_embeddings
+    prompt = "Question: where is the tower?"
+    used = len(prompt_ids(llama, prompt))
+    longest = next(n for n in range(context, 0, -1) if len(prompt_ids(llama, prompt + " river" * n)) <= context)
+    continuations = [" river" * longest, " river" * (longest + 1), " river"]
+    assert used < context
+    assert llama.fits([prompt] * 3, continuations) == [True, False, True]
+    llama.score([prompt], continuations[:1])
+    with pytest.raises(OctoberError, match=f"more than the model's context of {context}"):
+        llama.score([prompt], continuations[1:2])
+    with pytest.raises(OctoberError, match="continuation 0 is empty"):
+        llama.fits(["x"], [""])
+    monkeypatch.setattr(llama, "_context", None)
+    assert llama.fits([prompt], continuations[1:2]) == [True]
+
+
 def test_totals_are_log_probabilities(lm) -> None:
     scores = lm.score(["The", "x"], [" capital", " of France"])
     assert all(score.total < 0 and math.isfinite(score.total) for score in scores)

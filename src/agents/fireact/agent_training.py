@@ -11,10 +11,13 @@
 
 import copy
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
+
+from tqdm.auto import tqdm
 
 from ...errors import OctoberError
 from ...language_models.answer_training import TrainingExample, with_lora
@@ -40,7 +43,8 @@ class AgentTrainingSettings:
     Attributes:
         learning_rate: At its highest.
         schedule: How it falls, to 0 at the last step.
-        warmup_steps: In which it rises from 0; at most as many as there are steps.
+        warmup_steps: In which it rises from 0. Where a training has no more steps than these, it rises in all but the
+            last, and a line says so: students of fewer and fewer trajectories share their settings.
         num_epochs: Times that every trajectory is learned from.
         batch_size: Rows of a step, over all devices.
         rows_at_once: That one device sees at once.
@@ -159,7 +163,7 @@ def _arguments(folder: Path, settings: AgentTrainingSettings, num_rows: int) -> 
         **PLAIN_ADAM,
         "learning_rate": settings.learning_rate,
         "lr_scheduler_type": settings.schedule,
-        "warmup_steps": min(settings.warmup_steps, settings.num_steps(num_rows) - 1),
+        "warmup_steps": _warmup_steps(settings, num_rows),
         "num_train_epochs": settings.num_epochs,
         "per_device_train_batch_size": settings.rows_at_once,
         "gradient_accumulation_steps": accumulated_batches(settings.batch_size, settings.rows_at_once),
@@ -168,3 +172,13 @@ def _arguments(folder: Path, settings: AgentTrainingSettings, num_rows: int) -> 
         "save_steps": settings.checkpoint_every,
         "seed": settings.seed,
     }
+
+
+def _warmup_steps(settings: AgentTrainingSettings, num_rows: int) -> int:
+    """Return the steps in which the rate rises; say so where they are fewer than was wanted."""
+    num_steps = settings.num_steps(num_rows)
+    if settings.warmup_steps < num_steps:
+        return settings.warmup_steps
+    rises = f"the learning rate rises in {num_steps - 1} of them"
+    tqdm.write(f"warmup_steps={settings.warmup_steps}: this training has {num_steps} steps; {rises}", file=sys.stderr)
+    return num_steps - 1

@@ -6,6 +6,7 @@
 | finished | whether it gave an answer |
 | rounds, searches | steps; actions other than the answer |
 | tokens read, tokens written | of the last prompt, examples included; of all replies |
+| seconds, beside others | from its first prompt to its end, while others ran; left out where none was timed |
 """
 
 from collections.abc import Sequence
@@ -61,6 +62,8 @@ def trajectory_cells(
     cells = {"EM": percent_cell(answer_scores(trajectories, questions, reward))}
     if f1 is not None:
         cells["F1"] = percent_cell(answer_scores(trajectories, questions, f1))
+    seconds = [made.cost.seconds for made in trajectories]
+    timed = {"seconds, beside others": bootstrap_cell(seconds, "s")} if any(seconds) else {}
     return {
         **cells,
         "finished": percent_cell([made.answer is not None for made in trajectories]),
@@ -69,4 +72,5 @@ def trajectory_cells(
         "tool failures": bootstrap_cell([made.cost.tool_failures for made in trajectories]),
         "tokens read": bootstrap_cell([made.cost.prompt_tokens for made in trajectories]),
         "tokens written": bootstrap_cell([made.cost.generated_tokens for made in trajectories]),
+        **timed,
     }

@@ -23,7 +23,13 @@ if TYPE_CHECKING:
     from .mixture import Ensemble, Mixed, Reading, mixed_log_probabilities
     from .prompts import Demonstration, Example, answer_text, few_shot_head, few_shot_prompt, with_background
     from .question_instructions import QuestionMixture
-    from .retriever_examples import RetrieverExample, corpus_examples, mixed_examples, split_chunk
+    from .retriever_examples import (
+        RetrieverExample,
+        corpus_examples,
+        mixed_examples,
+        num_instructions,
+        split_chunk,
+    )
     from .retriever_labels import ChunkLabels, labelled_chunks
     from .retriever_loss import FixedPassages, Liking, LsrLoss, liking
     from .retriever_settings import RetrieverSettings
@@ -76,6 +82,7 @@ __all__ = [
     "mixed_examples",
     "mixed_instructions",
     "mixed_log_probabilities",
+    "num_instructions",
     "quotas",
     "random_markers",
     "rendered",
@@ -132,6 +139,7 @@ _HOMES = {
     "lsr_loss": "lsr",
     "lsr_scores": "lsr",
     "mixed_examples": "retriever_examples",
+    "num_instructions": "retriever_examples",
     "mixed_instructions": "instructions",
     "mixed_log_probabilities": "mixture",
     "quotas": "instructions",

@@ -75,6 +75,11 @@ class ChunkScorer:
                     bar.update(len(piece))
         return [found[pair] for pair in asked]
 
+    def fits(self, pairs: Sequence[tuple[Example, str | None]]) -> list[bool]:
+        """Return which pairs `scores` takes: those that the model's context holds, as far as the model knows it."""
+        texts = [self._texts(*pair) for pair in pairs]
+        return self.model.fits([prompt for prompt, _ in texts], [answer for _, answer in texts])
+
     def _texts(self, example: Example, chunk: str | None) -> Pair:
         prompt = self.head + with_background(example, chunk)
         return prompt, answer_text(example.answer, prompt)

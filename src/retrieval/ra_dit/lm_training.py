@@ -101,7 +101,7 @@ class TrainedLanguageModel(NamedTuple):
     """What fine-tuning leaves.
 
     Attributes:
-        model: The tuned copy, in evaluation mode, adapters merged, in float32: the best checkpoint where there was
+        model: The tuned model, in evaluation mode, adapters merged, in float32: the best checkpoint where there was
             something to validate on, else the last.
         losses: Of each step (nats per learned token), those before an interruption included.
         validated: Each checkpoint, in their order.
@@ -132,14 +132,15 @@ def train_language_model(
     *,
     validation: Sequence[Instance] = (),
     score: Callable[[Any], float] | None = None,
+    in_place: bool = False,
 ) -> TrainedLanguageModel:
-    """Fine-tune a copy of a causal model on the answers of instances.
+    """Fine-tune a causal model, or a copy of it, on the answers of instances.
 
     Where the folder holds checkpoints of the same run, training goes on from the newest that is whole, to the same
     losses as if it had never stopped.
 
     Args:
-        model: Of transformers, as loaded; stays as it is.
+        model: Of transformers, as loaded; stays as it is unless it is trained itself.
         tokenizer: Its tokenizer, a fast one.
         instances: Examples with their passages.
         folder: Of checkpoints and of the result.
@@ -147,6 +148,7 @@ def train_language_model(
         validation: Instances whose mean loss is taken at each checkpoint.
         score: Judges the model at each checkpoint, higher being better (the paper: mean score on six tasks); decides
             before the loss.
+        in_place: Train the model itself, which takes no memory for a copy.
 
     Raises:
         OctoberError: As `training_rows`; the batch does not divide among the devices, the model lets packed examples
@@ -156,7 +158,7 @@ def train_language_model(
     rows, num_skipped = training_rows(tokenizer, instances, settings)
     validation_rows = training_rows(tokenizer, validation, settings)[0] if validation else []
     claim_folder(Path(folder), asdict(settings), [rows_digest(rows), rows_digest(validation_rows), score is not None])
-    learner = with_lora(copy.deepcopy(model).float(), settings.lora_rank, settings.seed)
+    learner = with_lora((model if in_place else copy.deepcopy(model)).float(), settings.lora_rank, settings.seed)
     arguments = _arguments(folder, settings, accumulated, validated=bool(validation_rows), scored=score is not None)
     trainer = packed_trainer(
         learner, tokenizer, rows, arguments, settings.rows_at_once, validation=validation_rows, score=score

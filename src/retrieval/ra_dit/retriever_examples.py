@@ -93,16 +93,30 @@ def mixed_examples(
     Raises:
         OctoberError: A share that is none, too few instruction examples, or as `corpus_examples`.
     """
-    if not 0 <= instruction_share <= 1:
-        raise OctoberError(f"instruction_share={instruction_share}: must be from 0 to 1")
-    wanted = round(instruction_share * count)
-    if wanted > len(instructions):
-        raise OctoberError(
-            f"instruction_share={instruction_share} of {count} examples wants {wanted} instruction examples; "
-            f"there are {len(instructions)}"
-        )
+    wanted = num_instructions(count, instruction_share, len(instructions))
     generator = random.Random(seed)
     chosen = [RetrieverExample(example) for example in generator.sample(list(instructions), wanted)]
     chosen += corpus_examples(passages, count - wanted, min_words=min_words, seed=seed, forbidden=forbidden)
     generator.shuffle(chosen)
     return chosen
+
+
+def num_instructions(count: int, share: float, there: int) -> int:
+    """Return how many of so many examples are instructions.
+
+    Args:
+        count: Of all examples.
+        share: That instructions have.
+        there: Instruction examples to choose from.
+
+    Raises:
+        OctoberError: A share that is none, or too few instruction examples.
+    """
+    if not 0 <= share <= 1:
+        raise OctoberError(f"instruction_share={share}: must be from 0 to 1")
+    wanted = round(share * count)
+    if wanted > there:
+        raise OctoberError(
+            f"instruction_share={share} of {count} examples wants {wanted} instruction examples; there are {there}"
+        )
+    return wanted

@@ -1,6 +1,7 @@
 """The top k chunks of each example, and what the frozen language model makes of them; kept whole in one file.
 
-file.npz    positions        of the chunks in the passage store, best first; -1 where there are fewer than k
+file.npz    positions        of the chunks in the passage store, best first; -1 where there are fewer than k, or one is
+                             left out
             log_likelihoods  log p_LM(y | c o x) (nats); -inf there
             num_tokens       of y; 0 there
 """
@@ -23,6 +24,7 @@ from ..passages import PassageStore
 from .chunk_scores import ChunkScorer
 from .lsr import ChunkScoreKind, log_distribution, lsr_scores
 from .retriever_examples import RetrieverExample
+from .retriever_settings import TooLong
 
 
 class ChunkLabels(NamedTuple):
@@ -31,6 +33,16 @@ class ChunkLabels(NamedTuple):
     positions: Int64[np.ndarray, "examples k"]
     log_likelihoods: Float64[np.ndarray, "examples k"]
     num_tokens: Int64[np.ndarray, "examples k"]
+
+    @property
+    def usable(self) -> list[int]:
+        """The examples that have a chunk."""
+        return [int(row) for row in np.flatnonzero((self.positions >= 0).any(axis=1))]
+
+    def of(self, rows: Sequence[int]) -> "ChunkLabels":
+        """Return those of some examples."""
+        own = list(rows)
+        return ChunkLabels(*(column[own] for column in self))
 
     def log_p_lsr(self, rows: Sequence[int], kind: ChunkScoreKind, temperature: float) -> Float[torch.Tensor, "rows k"]:
         """Return log p_LSR of some examples (Eq. 4), computed in float64."""
@@ -46,6 +58,7 @@ def labelled_chunks(
     index: DenseIndex,
     scorer: ChunkScorer,
     k: int,
+    too_long: TooLong = "refuse",
 ) -> ChunkLabels:
     """Search for each example and let the language model judge what was found.
 
@@ -56,9 +69,12 @@ def labelled_chunks(
         index: Of these passages.
         scorer: Of the frozen model; what it has judged before costs nothing.
         k: Chunks of each example; where the store holds fewer, rows end in chunks that do not count.
+        too_long: What becomes of an example that the model's context does not hold behind a chunk: it is refused before
+            anything is judged, or that chunk does not count; of some examples none may then.
 
     Raises:
-        OctoberError: k below 1, or as the index and the scorer.
+        OctoberError: k below 1, an example for which there is no chunk, or one behind which it is too long; or as the
+            index and the scorer.
     """
     check_k(k)
     depth = k + max((len(one.hidden) for one in examples), default=0)
@@ -71,8 +87,10 @@ def labelled_chunks(
             for place, passage in zip(there, passages, strict=True)
             if passage is None or passage.id not in one.hidden
         ][:k]
+        if not allowed:
+            raise OctoberError(f"{_named(examples, row)}: no passage is left for it in {index.folder}")
         positions[row, : len(allowed)] = allowed
-    return _judged(examples, positions, store, scorer)
+    return _judged(examples, positions, store, scorer, too_long)
 
 
 def _judged(
@@ -80,17 +98,28 @@ def _judged(
     positions: Int64[np.ndarray, "examples k"],
     store: PassageStore,
     scorer: ChunkScorer,
+    too_long: TooLong,
 ) -> ChunkLabels:
     there = positions >= 0
     rows = np.nonzero(there)[0].tolist()
     passages = store.take(positions[there].tolist())
     pairs = [(examples[row].example, passage.titled_text) for row, passage in zip(rows, passages, strict=True)]
-    scores = scorer.scores(pairs)
+    fits = scorer.fits(pairs)
+    if too_long == "refuse" and not all(fits):
+        longer = "behind a passage it is longer than the language model's context"
+        raise OctoberError(f"{_named(examples, rows[fits.index(False)])}: {longer}; too_long=skip leaves such out")
+    there[there] = fits
+    positions = np.where(there, positions, -1)
+    scores = scorer.scores([pair for pair, fitting in zip(pairs, fits, strict=True) if fitting])
     log_likelihoods = np.full(positions.shape, -np.inf)
     num_tokens = np.zeros(positions.shape, dtype=np.int64)
     log_likelihoods[there] = [score.log_likelihood for score in scores]
     num_tokens[there] = [score.num_tokens for score in scores]
     return ChunkLabels(positions, log_likelihoods, num_tokens)
+
+
+def _named(examples: Sequence[RetrieverExample], row: int) -> str:
+    return f"example {row} ({examples[row].example.query[:60]!r})"
 
 
 def write_labels(labels: ChunkLabels, path: Path) -> None:

@@ -9,6 +9,7 @@ from .lsr import ChunkScoreKind, Direction
 
 Tuned = Literal["query", "both"]
 BestBy = Literal["mrr", "kl"]
+TooLong = Literal["refuse", "skip"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,9 @@ class RetrieverSettings:
         evaluate_every: Steps between two measurements on validation, and two checkpoints.
         best_by: Chooses the checkpoint that is kept: the highest `mrr` or the lowest `kl` on validation.
         mixed_precision: Multiply in bfloat16 where there is a GPU.
+        too_long: What becomes of an example that the language model's context does not hold behind a chunk: the run is
+            refused before anything is scored, or the chunk does not count, and an example without any is left out
+            and counted. None is ever cut.
         seed: Of batches and dropout.
 
     Raises:
@@ -52,6 +56,7 @@ class RetrieverSettings:
     best_by: BestBy = "mrr"
     mixed_precision: bool = True
     seed: int = 0
+    too_long: TooLong = "refuse"
 
     def __post_init__(self) -> None:
         choices: dict[str, Any] = {
@@ -59,9 +64,14 @@ class RetrieverSettings:
             "direction": Direction,
             "tuned": Tuned,
             "best_by": BestBy,
+            "too_long": TooLong,
         }
         for name, choice in choices.items():
             if getattr(self, name) not in get_args(choice):
                 raise OctoberError(f"{name}={getattr(self, name)!r}: must be one of {', '.join(get_args(choice))}")
         free = ("warmup_steps", "seed", "mixed_precision")
         check_positive({name: value for name, value in asdict(self).items() if name not in free})
+
+    def identity(self) -> dict[str, Any]:
+        """Return all that decides a result: not `too_long`, as what fits is learned alike."""
+        return {name: value for name, value in asdict(self).items() if name != "too_long"}

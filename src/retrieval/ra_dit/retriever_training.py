@@ -11,7 +11,7 @@ goes on with the chunks that it had.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,12 +48,14 @@ class TrainedRetriever(NamedTuple):
         losses: Of each step (nats), those before an interruption included.
         entropies: Of p_LSR (nats), mean over each step's examples.
         validation: (step, how near to the language model's liking) of each measurement; step 0 is before training.
+        num_skipped: Examples, those of validation included, that the language model's context held behind no chunk.
     """
 
     encoder: EncoderHandle
     losses: list[float]
     entropies: list[float]
     validation: list[tuple[int, Liking]]
+    num_skipped: int
 
 
 def train_retriever(
@@ -83,15 +85,16 @@ def train_retriever(
 
     Raises:
         OctoberError: No examples, a sparse index or one of another passage encoder, an index that does not rank by
-            inner product, an example for which there is no chunk, or a folder that holds another run.
+            inner product, an example for which there is no chunk, one that is too long where that is refused, or all
+            of them, or a folder that holds another run.
     """
     if not examples:
         raise OctoberError("examples are empty: there is nothing to learn from")
     index = _checked_index(retriever, encoder)
     folder = Path(folder)
-    claim_folder(folder, asdict(settings), _identity(encoder, index, scorer, examples, validation))
+    claim_folder(folder, settings.identity(), _identity(encoder, index, scorer, examples, validation))
     model = _model(encoder, settings)
-    work = _Work(retriever, index, scorer, folder, settings.k)
+    work = _Work(retriever, index, scorer, folder, settings)
     passages = (
         TunedPassages(retriever.store) if settings.tuned == "both" else FixedPassages(retriever.store, encoder, cache)
     )
@@ -99,13 +102,17 @@ def train_retriever(
     with arguments.main_process_first(local=False):
         labels = work.labels(model, examples, "00000000")
         checked = work.labels(model, validation, "validation") if validation else None
+    learned, seen = labels.usable, [] if checked is None else checked.usable
+    for rows, some in ((learned, examples), (seen, validation)):
+        if some and not rows:
+            raise OctoberError(f"all {len(some)} examples are longer than the language model's context behind passages")
     loss = LsrLoss(model, passages, labels, settings)
     evaluator = None
     measured: list[tuple[int, Liking]] = []
     if checked is not None:
-        evaluator = _Evaluator([one.example.query for one in validation], passages, checked, settings)
+        evaluator = _Evaluator([validation[row].example.query for row in seen], passages, checked.of(seen), settings)
         measured = [(0, evaluator.measure(model))]
-    trainer = _trainer(model, loss, evaluator, examples, arguments)
+    trainer = _trainer(model, loss, evaluator, {row: examples[row].example.query for row in learned}, arguments)
     trainer.add_callback(_Refresh(loss, work, examples, settings.refresh_every))
     losses = train_or_go_on(trainer, folder)
     history = trainer.state.log_history
@@ -115,7 +122,8 @@ def train_retriever(
         if "eval_mrr" in entry
     ]
     entropies = [entry[_ENTROPY] for entry in history if _ENTROPY in entry]
-    return TrainedRetriever(_saved(trainer, encoder, folder, settings), losses, entropies, measured)
+    num_skipped = len(examples) + len(validation) - len(learned) - len(seen)
+    return TrainedRetriever(_saved(trainer, encoder, folder, settings), losses, entropies, measured, num_skipped)
 
 
 _ENTROPY = "p_lsr_entropy"
@@ -129,7 +137,7 @@ class _Work:
     index: DenseIndex
     scorer: ChunkScorer
     folder: Path
-    k: int
+    settings: RetrieverSettings
 
     def labels(self, model: Any, examples: Sequence[RetrieverExample], name: str) -> ChunkLabels:
         """Return the labels of this name, made if there are none."""
@@ -137,12 +145,9 @@ class _Work:
         if not path.exists():
             queries = [one.example.query for one in examples]
             vectors = encode(LoadedEncoder(model, query=True), queries, query=True)
-            labels = labelled_chunks(examples, vectors, self.retriever.store, self.index, self.scorer, self.k)
-            alone = [row for row, positions in enumerate(labels.positions) if (positions < 0).all()]
-            if alone:
-                query = queries[alone[0]][:60]
-                raise OctoberError(f"example {alone[0]} ({query!r}): no passage is left for it in {self.index.folder}")
-            write_labels(labels, path)
+            k, too_long = self.settings.k, self.settings.too_long
+            store = self.retriever.store
+            write_labels(labelled_chunks(examples, vectors, store, self.index, self.scorer, k, too_long), path)
         return read_labels(path)
 
 
@@ -235,10 +240,11 @@ def _trainer(
     model: SentenceTransformer,
     loss: LsrLoss,
     evaluator: _Evaluator | None,
-    examples: Sequence[RetrieverExample],
+    queries: Mapping[int, str],
     arguments: Any,
 ) -> Any:
-    rows = {"query": [one.example.query for one in examples], "label": list(range(len(examples)))}
+    """Return the trainer on queries, by their examples' place among the labels."""
+    rows = {"query": list(queries.values()), "label": list(queries)}
     return _Trainer(
         model=model,
         args=arguments,

@@ -75,6 +75,17 @@ def test_the_losses_are_those_of_a_plain_loop(tmp_path, settings, shares):
     assert after < 0.97 * expected[0]
 
 
+def test_a_warm_up_that_is_longer_than_the_training_is_told_and_ends_before_the_last_step(tmp_path, capsys):
+    settings = replace(WHOLE, schedule="linear", learning_rate=1e-3)
+    fitting = run(tmp_path / "fitting", replace(settings, warmup_steps=2))
+    assert "warmup_steps" not in capsys.readouterr().err
+    longer = run(tmp_path / "longer", replace(settings, warmup_steps=3))
+    assert "warmup_steps=3: this training has 3 steps; the learning rate rises in 2 of them" in capsys.readouterr().err
+    assert longer.losses == fitting.losses
+    run(tmp_path / "one", replace(settings, warmup_steps=9, num_epochs=1))
+    assert "warmup_steps=9: this training has 1 steps; the learning rate rises in 0" in capsys.readouterr().err
+
+
 def test_the_model_that_is_given_stays_as_it_is(tmp_path):
     model = language_model("gemma3").to(torch.bfloat16)
     before = {name: weight.clone() for name, weight in model.state_dict().items()}

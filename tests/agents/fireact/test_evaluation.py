@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -42,6 +44,15 @@ def test_numbers_are_those_by_hand():
     for cell in cells.values():
         low, high = cell.interval
         assert low < cell.value < high
+
+
+def test_seconds_stand_where_trajectories_were_timed():
+    timed = [
+        replace(each, cost=replace(each.cost, seconds=part)) for each, part in zip(GIVEN, (1, 2, 3, 6), strict=True)
+    ]
+    cell = trajectory_cells(timed, QUESTIONS)["seconds, beside others"]
+    assert (cell.value, cell.unit, cell.n) == (3.0, "s", 4)
+    assert "seconds, beside others" not in trajectory_cells(GIVEN, QUESTIONS)  # files tell of none
 
 
 @pytest.mark.parametrize(

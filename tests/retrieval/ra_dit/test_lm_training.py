@@ -127,6 +127,20 @@ def test_the_losses_are_those_of_a_plain_loop(tmp_path):
     assert after < 0.9 * expected[0]
 
 
+def test_a_model_that_is_trained_itself_is_the_one_that_is_returned(uninterrupted, tmp_path):
+    model = language_model("gemma3")
+    trained = train_language_model(
+        model, char_tokenizer(), instances(), tmp_path / "whole", replace(WHOLE, max_steps=1), in_place=True
+    )
+    assert trained.model is model
+    again = language_model("gemma3")
+    assert train(tmp_path / "lora", model=again, in_place=True).losses == uninterrupted.losses
+    assert any("lora" in name for name, _ in again.named_parameters()) is False  # merged
+    assert all(
+        torch.equal(weight, uninterrupted.model.state_dict()[name]) for name, weight in again.state_dict().items()
+    )
+
+
 def test_rows_at_once_change_nothing(tmp_path):
     rows, _ = training_rows(char_tokenizer(), instances(), WHOLE)
     settings = replace(WHOLE, batch_size=len(rows))

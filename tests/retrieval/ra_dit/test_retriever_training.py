@@ -248,6 +248,65 @@ def test_hidden_passages_and_small_indexes(home, tmp_path):
     assert all(math.isfinite(loss) for loss in result.losses)
 
 
+class TestTooLong:
+    """One example has an answer that the language model's context does not hold, whatever stands in front of it."""
+
+    SHORT = replace(SETTINGS, num_epochs=1, warmup_steps=0)
+    LONG = EXAMPLES[1]._replace(example=replace(EXAMPLES[1].example, answer="aaa " * 3000))
+
+    @pytest.fixture
+    def train(self, home, tmp_path):
+        scorer = ChunkScorer(tiny_lm("llama"), "tiny", tmp_path / "scores")
+
+        def train(folder, examples, validation=(), **more):
+            settings = replace(self.SHORT, **more)
+            return train_retriever(
+                encoder_in(home), retriever_in(home), examples, validation, scorer, tmp_path / folder, settings
+            )
+
+        return train
+
+    def test_it_is_refused_before_anything_is_judged(self, train, monkeypatch):
+        monkeypatch.setattr(ChunkScorer, "scores", None)
+        with pytest.raises(OctoberError, match=r"^example 1 \('.*'\): behind a passage it is longer .*too_long=skip"):
+            train("run", [EXAMPLES[0], self.LONG])
+
+    def test_or_it_is_left_out_and_counted(self, train):
+        others = [EXAMPLES[0], *EXAMPLES[2:6]]
+        alone = train("alone", others, VALIDATION[:2])
+        found = train("both", [EXAMPLES[0], self.LONG, *EXAMPLES[2:6]], [self.LONG, *VALIDATION[:2]], too_long="skip")
+        assert (alone.num_skipped, found.num_skipped) == (0, 2)
+        assert found.losses == pytest.approx(alone.losses)
+        assert found.entropies == pytest.approx(alone.entropies)
+        assert [step for step, _ in found.validation] == [step for step, _ in alone.validation]
+        for (_, one), (_, other) in zip(found.validation, alone.validation, strict=True):
+            assert one == pytest.approx(other)
+
+    def test_a_run_that_was_refused_goes_on_when_it_may_leave_out(self, train):
+        with pytest.raises(OctoberError, match="behind a passage it is longer"):
+            train("run", [EXAMPLES[0], self.LONG])
+        assert train("run", [EXAMPLES[0], self.LONG], too_long="skip").num_skipped == 1
+
+    def test_of_all_nothing_is_learned(self, train):
+        with pytest.raises(OctoberError, match="all 2 examples are longer than the language model's context"):
+            train("run", [self.LONG] * 2, too_long="skip")
+
+    def test_a_single_chunk_may_be_too_long(self, home, tmp_path, labels):
+        encoder, retriever = encoder_in(home), retriever_in(home)
+        queries = encode(encoder, [one.example.query for one in EXAMPLES], query=True)
+        model = OracleModel(likes=likes)
+        second = [retriever.store[int(row[1])].titled_text for row in labels.positions]
+        model.fits = lambda prompts, _: [not any(text in prompt for text in second[:2]) for prompt in prompts]
+        scorer = ChunkScorer(model, "letters", tmp_path)
+        found = labelled_chunks(EXAMPLES, queries, retriever.store, retriever.index, scorer, 4, "skip")
+        left_out = found.positions < 0
+        assert left_out[[0, 1], [1, 1]].all()
+        assert (found.positions[~left_out] == labels.positions[~left_out]).all()
+        assert (found.log_likelihoods[~left_out] == labels.log_likelihoods[~left_out]).all()
+        assert (found.log_likelihoods[left_out] == -np.inf).all()
+        assert found.usable == list(range(len(EXAMPLES)))
+
+
 def test_bad_arguments_are_named(home, tmp_path):
     encoder, retriever = encoder_in(home), retriever_in(home)
     scorer = ChunkScorer(OracleModel(likes=likes), "letters", tmp_path / "scores")
@@ -272,6 +331,6 @@ def test_bad_arguments_are_named(home, tmp_path):
     for name in ("k", "lsr_temperature", "retriever_temperature", "learning_rate", "refresh_every", "evaluate_every"):
         with pytest.raises(OctoberError, match=f"{name}=0: must be above 0"):
             RetrieverSettings(**{name: 0})
-    for name in ("score", "direction", "tuned", "best_by"):
+    for name in ("score", "direction", "tuned", "best_by", "too_long"):
         with pytest.raises(OctoberError, match=f"{name}='x': must be one of"):
             RetrieverSettings(**{name: "x"})
