@@ -258,9 +258,10 @@ def draw(
 
 def _measured(peaks: Peaks) -> dict[str, Cell]:
     cells = {column: exact_cell((peaks[name] or 0) / MEBIBYTE, "MiB") for column, name in COLUMNS.items()}
-    grown = peaks["forward growth"]
-    if grown is not None:  # sampled, and blind to memory that the C library uses again
-        cells["process grew by"] = Cell(value=grown / MEBIBYTE, unit="MiB")
+    for direction in ("forward", "backward"):
+        grown = peaks[f"{direction} growth"]
+        if grown is not None:  # sampled, and blind to memory that the C library uses again
+            cells[f"{direction} grew by"] = Cell(value=grown / MEBIBYTE, unit="MiB")
     return cells
 
 

@@ -88,7 +88,7 @@ def step(dtype, length):
     return [tensor.detach() for tensor in (output, *torch.autograd.grad(output, inputs, grad))]
 
 
-def test_in_bfloat16_more_hops_add_no_error(pool):
+def test_in_bfloat16_sums_are_not_rounded_between_hops(pool):
     """The kernels round each block's share, so that two processes are further off than one; sums between hops are not.
 
     Were they rounded too, four processes would be a fifth further off than two.

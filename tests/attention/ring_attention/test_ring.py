@@ -96,11 +96,13 @@ def test_packed_documents(pool, world_size):
     check(pool, world_size, cases)
 
 
-@pytest.mark.parametrize("window", [150, 300])
-def test_windows_wide_enough_for_triangles(pool, window):
-    cases = [
-        {"seed": 3, "layout": layout, "length": 1200, "dtype": torch.float32, "window": window} for layout in LAYOUTS
-    ]
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    ("window", "length", "layouts"), [(150, 1200, LAYOUTS), (300, 1200, LAYOUTS), (700, 2400, ["contiguous"])]
+)
+def test_windows_wide_enough_for_triangles(pool, window, length, layouts, dtype):
+    """The widest has triangles of more than the 512 keys that torch's kernel takes at once."""
+    cases = [{"seed": 3, "layout": layout, "length": length, "dtype": dtype, "window": window} for layout in layouts]
     check(pool, 3, cases)
 
 
