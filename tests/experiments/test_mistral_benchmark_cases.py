@@ -100,6 +100,27 @@ def test_how_many_texts_are_the_same_in_16_bits_is_said():
         generation.same_tokens(tokens, other)
 
 
+def test_the_texts_of_the_bars_are_written_by_the_loop_of_generate_from_a_full_cache(monkeypatch):
+    """The bare loop writes the same; what `generate` keeps of each token is kept, and the next call goes on."""
+    from mistral_cases import generation, limits, models
+
+    kept = []
+    append = models.GenerationRules.append
+
+    def seen(rules, requests, logits):
+        tokens = append(rules, requests, logits)
+        kept.append([len(request.log_probabilities) for request in requests])
+        return tokens
+
+    monkeypatch.setattr(models.GenerationRules, "append", seen)
+    decoder = models.our_model(16)
+    bare = limits.greedy_steps(decoder, models.our_full_cache(decoder, 2))
+    ours = generation.ours(decoder, 2)
+    for _ in range(2):
+        assert torch.equal(ours(3), bare(3))
+    assert kept == [[1, 1], [2, 2], [3, 3]] * 2
+
+
 def test_perplexity_stands_beside_the_speed_of_real_weights_after_a_prompt_that_rolls_the_buffers(monkeypatch):
     from mistral_cases import gemma
 
