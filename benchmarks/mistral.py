@@ -1,6 +1,6 @@
 """Mistral against its own limit, against transformers on the same weights, and against its formulae.
 
-    python benchmarks/mistral.py                    # all of it: about 20 minutes on two cores
+    python benchmarks/mistral.py                    # all of it: 20 to 35 minutes on two cores
     python benchmarks/mistral.py --divide-by 16     # windows and prompts 16 times shorter, only to try the file
 
 The model is a random Mistral of 44 million parameters: hidden 512, 8 layers, 8 heads on 2 key and value heads,

@@ -1,7 +1,8 @@
 """Decoding against transformers' `generate`, both on the same full window and from the same token.
 
 Neither side writes the prompt: the same random keys and values are put into both caches. `generate` goes on from its
-cache, call after call, as the house's loop does. Its cache and its attention are the fastest of those that it has.
+cache, call after call, as the house's loop does, which also looks for ends and keeps each token's log-probability. Its
+cache and its attention are the fastest of those that it has.
 """
 
 from collections.abc import Callable
@@ -13,9 +14,17 @@ from shared_cases.timing import seconds_of
 from torch import Tensor
 from transformers import MistralForCausalLM
 
-from mistral_cases.limits import greedy_steps
-from mistral_cases.models import WINDOW, our_full_cache, our_model, peer_full_cache, peer_model
-from october.attention.mistral import quantize_
+from mistral_cases.models import (
+    WINDOW,
+    any_tokenizer,
+    our_full_cache,
+    our_model,
+    our_text,
+    peer_full_cache,
+    peer_model,
+)
+from october.attention import Transformer
+from october.attention.mistral import MistralModel, quantize_
 from october.reporting.benchmarks import Case
 
 STEPS = 16  # of a timed call
@@ -33,7 +42,7 @@ def generation_cases(divisor: int) -> list[Case]:
 
 def generation_case(dtype: str, batch: int, window: int) -> Case:
     """Return the case of one dtype and batch; tokens must be the same in float32, in 16 bits some may differ."""
-    steps, (peer, settings) = ours(dtype, batch, window), fastest_peer(dtype, batch, window)
+    steps, (peer, settings) = ours(our_model(window, dtype), batch), fastest_peer(dtype, batch, window)
     if dtype != "float32":
         settings += f"; {agreement(steps(STEPS), peer())}"
     return Case(
@@ -50,7 +59,7 @@ def generation_case(dtype: str, batch: int, window: int) -> Case:
 def quantized_case(weights: str, window: int, bar: str | None) -> Case:
     """Return the case of quantised weights at batch 1, against transformers in bfloat16."""
     decoder = quantize_(our_model(window, "bfloat16"), weights)
-    steps, (peer, settings) = greedy_steps(decoder, our_full_cache(decoder, 1)), fastest_peer("bfloat16", 1, window)
+    steps, (peer, settings) = ours(decoder, 1), fastest_peer("bfloat16", 1, window)
     return Case(
         name=f"{STEPS} greedy tokens, {weights}, batch 1, W = {window:,} full: against transformers in bfloat16",
         ours=lambda: steps(STEPS),
@@ -61,10 +70,9 @@ def quantized_case(weights: str, window: int, bar: str | None) -> Case:
     )
 
 
-def ours(dtype: str, batch: int, window: int) -> Callable[[int], Tensor]:
-    """Return the house's greedy loop on a full cache."""
-    decoder = our_model(window, dtype)
-    return greedy_steps(decoder, our_full_cache(decoder, batch))
+def ours(decoder: Transformer, batch: int) -> Callable[[int], Tensor]:
+    """Return the loop of the house's `generate` on a full cache, from the token that the peer's begins with."""
+    return our_text(MistralModel(decoder, any_tokenizer()), our_full_cache(decoder, batch), [1] * batch)
 
 
 def fastest_peer(dtype: str, batch: int, window: int) -> tuple[Callable[[], Tensor], str]:

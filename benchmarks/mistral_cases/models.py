@@ -1,16 +1,25 @@
-"""The small Mistral that is measured, with random weights, by transformers and by the house, and its filled caches."""
+"""The small Mistral that is measured, with random weights, by transformers and by the house, and its filled caches.
 
-from collections.abc import Iterator
+What the house's `generate` does behind a prompt that was read is measured through its own loop, with all its lists.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 from torch import Tensor
-from transformers import DynamicCache, MistralConfig, MistralForCausalLM, StaticCache
+from transformers import DynamicCache, MistralConfig, MistralForCausalLM, PreTrainedTokenizerFast, StaticCache
 from transformers.cache_utils import Cache
 
 from october.attention import DecoderConfig, Transformer, decoder_from
+from october.attention.cache import RowCache
 from october.attention.hugging_face_config import config_from_hugging_face
-from october.attention.mistral import RollingBufferCache, pack_
+from october.attention.mistral import MistralModel, RollingBufferCache, pack_
+from october.language_models.batching import progress_bar
+from october.language_models.generation import GenerationRules, Request
+from october.language_models.sampling import row_generators
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 SMALL = {
@@ -73,6 +82,35 @@ def our_full_cache(decoder: Transformer, rows: int) -> RollingBufferCache:
     for layer, (key, value) in enumerate(random_keys(decoder.config, rows, window, dtype)):
         cache.load(layer, torch.arange(window), key, value)
     return cache
+
+
+def our_text(model: MistralModel, cache: RowCache, last: Sequence[int]) -> Callable[[int], Tensor]:
+    """Return a function that lets the loop of `generate` go on by so many tokens, and returns them, [rows, steps].
+
+    Args:
+        model: It writes.
+        cache: Holds all texts but for their last tokens; each call goes on from the last one's.
+        last: Each text's last token.
+    """
+    fed = [list(last)]
+
+    @torch.inference_mode()
+    def run(steps: int) -> Tensor:
+        generators = row_generators([""] * len(last), seed=0)
+        requests = [Request([token], generator) for token, generator in zip(fed[0], generators, strict=True)]
+        rules = GenerationRules(model.tokenizer, (), (), steps, 0.0, 1.0)
+        with progress_bar(len(requests), "generating") as bar:
+            model._write(requests, [[token] for token in fed[0]], cache, cache.swap_rows, rules, bar)
+        fed[0] = [request.token_ids[-1] for request in requests]
+        return torch.tensor([request.token_ids for request in requests])
+
+    return run
+
+
+def any_tokenizer() -> PreTrainedTokenizerFast:
+    """Return a tokenizer of one word: random weights write no text, and where nothing ends one it is never asked."""
+    names = {"bos_token": "<s>", "unk_token": "<s>"}
+    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel({"<s>": 0})), **names)
 
 
 @torch.no_grad()  # not inference mode: a static cache is written to outside it

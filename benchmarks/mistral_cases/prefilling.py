@@ -8,7 +8,7 @@ from functools import partial
 import torch
 import transformers
 from shared_cases.threads import threads
-from shared_cases.timing import seconds_of
+from shared_cases.timing import seconds_of, spread_of
 from torch import Tensor
 from transformers import DynamicCache
 
@@ -111,7 +111,8 @@ def chunk_cases(divisor: int) -> list[Measured]:
     prefilled(decoder, token_ids[:, : 2 * PREFILL_CHUNK], None)
     calls = {chunk: partial(prefilled, decoder, token_ids, min(chunk, token_ids.shape[1])) for chunk in CHUNKS}
     rounds = [{chunk: seconds_of(call) for chunk, call in calls.items()} for _ in range(REPEATS)]
-    seconds = {chunk: statistics.median(each[chunk] for each in rounds) for chunk in CHUNKS}
+    turns = {chunk: [each[chunk] for each in rounds] for chunk in CHUNKS}
+    seconds = {chunk: statistics.median(taken) for chunk, taken in turns.items()}
     best = min(seconds, key=seconds.__getitem__)
     return [
         Measured(
@@ -124,5 +125,7 @@ def chunk_cases(divisor: int) -> list[Measured]:
             peer_settings=f"the best is {best}: "
             + ", ".join(f"{chunk} in {taken:.1f} s" for chunk, taken in seconds.items())
             + f"; {threads()}",
+            spread=spread_of(turns[PREFILL_CHUNK], turns[best]),
+            repeats=REPEATS,
         )
     ]

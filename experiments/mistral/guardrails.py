@@ -103,7 +103,10 @@ def guardrails(
             *(judging_row(name, found, labelled, beside) for name, found in with_nobody(verdicts, labelled).items()),
             *(declining_row(name, found, unsafe, beside) for name, found in declined.items()),
         ],
-        evidence={**judging_evidence(verdicts, labelled), **declining_evidence(declined, unsafe)},
+        evidence={
+            **judging_evidence(verdicts, labelled),
+            **declining_evidence(declined, unsafe, published_prompt=system_prompt is not None),
+        },
         figures={
             "Verdicts by label, and answers that decline": draw(run.figures, verdicts, labelled, declined, unsafe)
         },
@@ -214,13 +217,19 @@ def judging_evidence(verdicts: Mapping[str, Sequence[str | None]], labelled: Seq
     return evidence
 
 
-def declining_evidence(declined: Mapping[str, Sequence[bool]], unsafe: np.ndarray) -> dict[str, Cell]:
-    """Return what decides the claims on the system prompt, prompt by prompt."""
+def declining_evidence(
+    declined: Mapping[str, Sequence[bool]], unsafe: np.ndarray, *, published_prompt: bool
+) -> dict[str, Cell]:
+    """Return what decides the claims on the system prompt, prompt by prompt.
+
+    How many it makes a model decline is claimed of the published wording, which only a file holds; ours decides nothing
+    there.
+    """
     shares = {name: PERCENT * np.array(found, dtype=float)[unsafe] for name, found in declined.items()}
-    return {
-        "unsafe prompts declined with the guardrail prompt": percent_cell(shares[WITH] / PERCENT),
-        "unsafe prompts declined, guardrail prompt over none": gain_cell(shares[WITH], shares[WITHOUT], "%"),
-    }
+    evidence = {"unsafe prompts declined, guardrail prompt over none": gain_cell(shares[WITH], shares[WITHOUT], "%")}
+    if published_prompt:
+        evidence["unsafe prompts declined with the guardrail prompt"] = percent_cell(shares[WITH] / PERCENT)
+    return evidence
 
 
 def draw(

@@ -70,6 +70,8 @@ class Measured:
         bar: As in `Case`.
         better: Whether a lower number is better (cost: ratio = peer / ours) or a higher one (rate: ours / peer).
         peer_settings: As in `Case`.
+        spread: The least and the largest ratio of rounds measured in turn, where both numbers are medians of such.
+        repeats: Rounds.
     """
 
     name: str
@@ -79,6 +81,8 @@ class Measured:
     bar: str | None = None
     better: Literal["lower", "higher"] = "lower"
     peer_settings: str = ""
+    spread: tuple[float, float] | None = None
+    repeats: int = 1
 
 
 def run_benchmark(
@@ -219,7 +223,7 @@ def _refuse(cases: Sequence[Case | Measured]) -> None:
     for case in cases:
         if case.bar is not None:
             _parsed(case.bar)
-        if isinstance(case, Case) and case.repeats < 1:
+        if case.repeats < 1:
             raise OctoberError(f"case {case.name}: repeats={case.repeats} is less than 1")
         if isinstance(case, Measured) and not (
             case.ours > 0 and case.peer > 0 and math.isfinite(case.ours + case.peer)
@@ -267,7 +271,8 @@ def _call(function: Callable[[], Any]) -> tuple[Any, float]:
 
 def _compared(case: Measured) -> dict[str, Any]:
     ratio = case.peer / case.ours if case.better == "lower" else case.ours / case.peer
-    return {**_entry(case, case.ours, case.peer, ratio, None), "repeats": 1}
+    spread = None if case.spread is None else list(case.spread)
+    return {**_entry(case, case.ours, case.peer, ratio, spread), "repeats": case.repeats}
 
 
 def _entry(case: Case | Measured, ours: float, peer: float, ratio: float, spread: list[float] | None) -> dict[str, Any]:

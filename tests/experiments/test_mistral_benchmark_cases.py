@@ -100,22 +100,76 @@ def test_how_many_texts_are_the_same_in_16_bits_is_said():
         generation.same_tokens(tokens, other)
 
 
-def test_perplexity_stands_beside_the_speed_of_real_weights_after_a_prompt_that_rolls_the_buffers(monkeypatch):
+def test_the_texts_of_the_bars_are_written_by_the_loop_of_generate_from_a_full_cache(monkeypatch):
+    """The bare loop writes the same; what `generate` keeps of each token is kept, and the next call goes on."""
+    from mistral_cases import generation, limits, models
+
+    kept = []
+    append = models.GenerationRules.append
+
+    def seen(rules, requests, logits):
+        tokens = append(rules, requests, logits)
+        kept.append([len(request.log_probabilities) for request in requests])
+        return tokens
+
+    monkeypatch.setattr(models.GenerationRules, "append", seen)
+    decoder = models.our_model(16)
+    bare = limits.greedy_steps(decoder, models.our_full_cache(decoder, 2))
+    ours = generation.ours(decoder, 2)
+    for _ in range(2):
+        assert torch.equal(ours(3), bare(3))
+    assert kept == [[1, 1], [2, 2], [3, 3]] * 2
+
+
+@pytest.fixture
+def timed_gemma(monkeypatch):
+    """Gemma's cases with known seconds and perplexities, and which model read which text, round by round."""
     from mistral_cases import gemma
 
-    asked = []
+    asked, turns = [], iter(range(1000))
     monkeypatch.setattr(gemma, "gemma", lambda weights: weights)
     monkeypatch.setattr(gemma, "document", lambda model, length: f"a document of {length}")
+    monkeypatch.setattr(gemma, "beginnings", lambda model, batch: ["a text"] * batch)
     monkeypatch.setattr(
         gemma, "perplexity_in_chunks", lambda model, length: {"bfloat16": 12, "int8": 12.25}.get(model, 15)
     )
-    monkeypatch.setattr(gemma, "rate", lambda model, prompts, tokens: asked.append((model, prompts)) or 10.0)
-    cases = gemma.gemma_cases(1)
+
+    def seconds_apart(model, prompts, tokens):
+        asked.append((model, prompts))
+        counted = next(turns) % 18 >= 3  # a text's first round warms up
+        return (4.0, 2.0 if model == "bfloat16" else 1.0) if counted else (1e9, 1e9)
+
+    monkeypatch.setattr(gemma, "seconds_apart", seconds_apart)
+    return {case.name: case for case in gemma.gemma_cases(1)}, asked
+
+
+def test_gemma_reads_and_writes_in_turn_and_its_perplexity_stands_in_the_table(timed_gemma):
+    from mistral_cases import gemma
+
+    cases, asked = timed_gemma
     assert gemma.DOCUMENT > 512 > gemma.CHUNK
-    assert asked[-1] == ("int4", ["a document of 768"])
-    assert [case.name.split(", ")[1] for case in cases] == [
-        "int8 weights against bfloat16",
-        "int4 weights against bfloat16",
-    ] * 3
-    assert all("12.25 with int8 weights, 12.00 in bfloat16" in case.peer_settings for case in cases[::2])
-    assert all("15.00 with int4 weights, 12.00 in bfloat16" in case.peer_settings for case in cases[1::2])
+    assert asked[-3:] == [(weights, ["a document of 768"]) for weights in ("bfloat16", "int8", "int4")]
+    assert len(asked) == 3 * 3 * 6
+    perplexity = (
+        "Gemma-3-270M, perplexity of 768 tokens through rolling buffers in chunks of 256, {} weights against bfloat16"
+    )
+    for weights, found in (("int8", 12.25), ("int4", 15)):
+        case = cases[perplexity.format(weights)]
+        assert (case.ours, case.peer, case.unit, case.bar) == (found, 12, "perplexity", None)
+        rates = {
+            name.split(": ")[1]: (case.ours, case.peer, case.spread, case.repeats)
+            for name, case in cases.items()
+            if name.startswith(f"Gemma-3-270M, {weights} weights against bfloat16: ")
+        }
+        assert rates == {
+            "32 tokens written after a few words, batch 1": (32, 16, (2, 2), 5),
+            "32 tokens written after a few words, batch 16": (512, 256, (2, 2), 5),
+            "32 tokens written after 768 tokens in chunks of 256, batch 1": (32, 16, (2, 2), 5),
+            "768 tokens in chunks of 256 read": (192, 192, (1, 1), 5),
+        }
+
+
+def test_the_spread_is_of_ratios_round_by_round():
+    from shared_cases.timing import spread_of
+
+    assert spread_of([1.0, 2.0, 4.0], [2.0, 3.0, 12.0]) == (1.5, 3.0)

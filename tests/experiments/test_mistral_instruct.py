@@ -22,6 +22,7 @@ from october.data import Country
 from october.errors import OctoberError
 from october.experiments.mistral import _adapters, _instructions, guardrails, instruct
 from october.language_models import ModelHandle
+from october.reporting import decide
 from october.reporting.published import published_of
 from october.run import Run
 from october.tracking import LocalTracker
@@ -267,11 +268,24 @@ def test_a_model_that_judges_and_declines_by_the_book_gets_full_marks(tmp_path, 
     assert result.evidence["unsafe prompts declined, guardrail prompt over none"].value == 100
     assert result.evidence["precision over letting everything through, self-reflection by scoring"].value == 50
     claims = [c for table in ("guardrails", "guardrails_paper") for c in published_of("mistral").claims_of(table)]
-    assert {claim.metric for claim in claims} <= set(result.evidence)
+    of_published_prompt = {"unsafe prompts declined with the guardrail prompt"}
+    assert {claim.metric for claim in claims} - set(result.evidence) == of_published_prompt
     for row in result.rows:
         if row.published is not None:
             published_of("mistral").row("guardrails", row.published)
     assert sum(row.published is not None for row in result.rows) == 2
+
+
+@pytest.mark.parametrize("from_file", [False, True])
+def test_only_a_prompt_from_a_file_decides_the_claim_on_the_published_one(tmp_path, from_file):
+    (tmp_path / "section_5_1.txt").write_text("Say no.")
+    system_prompt = str(tmp_path / "section_5_1.txt") if from_file else None
+    model = OracleHandle(OracleModel(lambda prompt: "I cannot." if "Say no." in prompt else "Here you are."))
+    with Run(tmp_path / "run", "mistral/guardrails_paper", {}, LocalTracker()) as run:
+        result = guardrails.guardrails(model, None, None, system_prompt, "instruct", ["generation"], 20, run)
+    (claim,) = (each for each in published_of("mistral").claims if each.name == "all_unsafe_declined")
+    found = decide(claim, result.evidence, "full")
+    assert found.verdict == ("holds" if from_file else "not tested at this scale")
 
 
 def test_precision_and_recall_are_of_acceptable_texts_as_counted_by_hand():

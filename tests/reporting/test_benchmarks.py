@@ -92,6 +92,14 @@ def test_the_file_is_as_designed(clock, tmp_path, capsys):
     assert benchmark_table(returned) in capsys.readouterr().out
 
 
+def test_rounds_that_were_measured_elsewhere_keep_their_spread_and_number(tmp_path):
+    cases = [Measured("rounds", 2.0, 4.0, "s", spread=(1.5, 2.25), repeats=5), Measured("bytes", 120, 100, "B")]
+    rounds, once = run_benchmark("b", cases, tmp_path)
+    assert (rounds["spread"], once["spread"]) == ([1.5, 2.25], None)
+    assert "1.50–2.25" in benchmark_table([rounds])
+    assert json.loads((tmp_path / FILE).read_text())["environment"]["repeats"] == {"rounds": 5, "bytes": 1}
+
+
 def test_table(clock, tmp_path):
     cases = [
         Case("fast", clock.takes("ours", 1), clock.takes("peer", 4)),
@@ -167,6 +175,7 @@ def test_other_bars_are_refused_before_anything_runs(clock, tmp_path, bar):
         [Measured("nan", 1, float("nan"), "s")],
         [Measured("inf", float("inf"), 1, "s")],
         [Case("c", int, int, repeats=0)],
+        [Measured("never", 1, 1, "s", repeats=0)],
     ],
 )
 def test_impossible_cases_are_refused(cases, tmp_path):

@@ -55,7 +55,7 @@ def spread_and_gathered(cases, count):
     return found
 
 
-@pytest.mark.parametrize("world_size", [1, 2, 3])
+@pytest.mark.parametrize("world_size", [1, 2, 3, 4])
 def test_the_same_tokens_as_on_one_process(pool, world_size):
     count = 9
     pairs = itertools.product(WINDOWS, (2, 11, 30))
