@@ -176,9 +176,10 @@ def _still_running(process: "subprocess.Popen[bytes]") -> bool:
 
 def _bytes_below(folder: Path) -> int:
     total = 0
-    for path in folder.rglob("*"):
-        with contextlib.suppress(OSError):  # pip moves and removes files while we look
-            total += path.stat().st_size
+    for parent, _, names in os.walk(folder):  # passes over folders that pip has removed meanwhile; rglob raises
+        for name in names:
+            with contextlib.suppress(OSError):  # and files
+                total += os.stat(os.path.join(parent, name)).st_size
     return total
 
 

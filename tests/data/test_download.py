@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -89,6 +90,23 @@ def test_a_full_disk_is_named_and_leaves_nothing(
     with pytest.raises(OctoberError, match="the disk is full"):
         install([package])
     assert contents(own_home) == []
+
+
+def test_a_folder_that_pip_removes_while_the_bar_looks_counts_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "archive").write_bytes(b"seven b")
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    look = os.scandir
+
+    def removed_first(path: str | Path) -> object:
+        if Path(path) == scratch and scratch.exists():
+            scratch.rmdir()
+        return look(path)
+
+    monkeypatch.setattr(os, "scandir", removed_first)
+    assert download._bytes_below(tmp_path) == 7
 
 
 def test_two_processes_download_once(
