@@ -71,7 +71,7 @@ class ModelHandle:
             raise OctoberError(f"model {self.name}: give model.path=… (a folder or a name on the hub)")
 
     def load(self) -> tuple[Any, Any]:
-        """Return the model (in evaluation mode, head included) and its tokenizer; loaded once per process.
+        """Return the model (in evaluation mode, head included) and its tokenizer; the last ones loaded are kept.
 
         Raises:
             OctoberError: The model cannot be found, reached or read.
@@ -231,7 +231,7 @@ class EncoderHandle:
             raise OctoberError(f"encoder {self.name}: give encoder.path=… (a folder or a name on the hub)")
 
     def load(self) -> "SentenceTransformer":
-        """Return the encoder of passages; loaded once per process.
+        """Return the encoder of passages; the last ones loaded are kept.
 
         Raises:
             OctoberError: The encoder cannot be found, reached or read.

@@ -1,9 +1,12 @@
-"""From a handle to weights in memory: dtype and device chosen, everything loaded once per process."""
+"""From a handle to weights in memory: dtype and device chosen, what was loaded last is kept.
+
+A process that goes through many models (a multirun, an ablation) keeps only the last of them.
+"""
 
 import contextlib
 import logging
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +25,12 @@ if TYPE_CHECKING:
 
     from .handles import EncoderHandle, ModelHandle
 
+MODELS_KEPT, ENCODERS_KEPT = 2, 4
 _FINGERPRINTED = ("*.safetensors", "config.json", "tokenizer.json", "tokenizer.model", "vocab.txt")
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-@cache
+@lru_cache(maxsize=MODELS_KEPT)
 def load_model(handle: "ModelHandle") -> tuple[Any, Any]:
     """Return a handle's model and tokenizer.
 
@@ -43,7 +47,7 @@ def load_model(handle: "ModelHandle") -> tuple[Any, Any]:
     return model.to(device).eval(), tokenizer
 
 
-@cache
+@lru_cache(maxsize=ENCODERS_KEPT)
 def load_encoder(handle: "EncoderHandle", *, query: bool) -> "SentenceTransformer":
     """Return a handle's encoder of passages, or of queries.
 

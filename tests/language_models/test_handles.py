@@ -1,8 +1,10 @@
+import gc
 import json
 import shutil
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,14 @@ def test_a_model_and_its_backbone_share_weights_and_load_once(model_folder: Path
     assert (model.training, tokenizer.padding_side) == (False, "left")
     ids = torch.tensor([tokenizer("The capital")["input_ids"]])
     assert torch.equal(model(ids).logits, llama.model(ids).logits)
+
+
+def test_only_the_last_models_loaded_are_kept(model_folder: Path) -> None:
+    handles = [ModelHandle(f"tiny {n}", path=str(model_folder), dtype="float32") for n in range(3)]
+    models = [weakref.ref(handle.load()[0]) for handle in handles]
+    gc.collect()
+    assert [model() is not None for model in models] == [False, True, True]
+    assert handles[1].load()[0] is models[1]()
 
 
 def test_the_language_model_of_a_handle_scores_as_the_model(model_folder: Path, llama) -> None:
