@@ -20,7 +20,7 @@ help:  ## Show this list
 	@echo "  PAPER=recomp       reproduce: every table of one paper (default: each paper's headline table)"
 	@echo "  SIZE=full          reproduce: tiny, small (default) or full"
 	@echo "  NAME=ridge         benchmarks: one of them (default: all)"
-	@echo "  WORKERS=4          test: processes that share the tests (default: 2), each with some 4 GiB of memory"
+	@echo "  WORKERS=4          test: processes that share the tests (default: 2), each with some 5 GiB of memory"
 	@echo "  TORCH_INDEX=URL    where pip finds torch, say the CPU-only index named on pytorch.org"
 	@echo "  PYTHON=python3.12  the interpreter of the virtual environment"
 
