@@ -23,6 +23,8 @@ TRAFFIC_LENGTH, BALANCE_LENGTH = 8192, 16384
 TOKENS_A_PROCESS = 4096  # where memory is measured
 RING_SIZES = (1, 2, 4, 8)
 MEMORY_SIZES = (*RING_SIZES, 16)
+WAYS = ("forward", "backward")
+SMALL_PIECES = 16  # of 256 tokens; by itself a ring takes 4, which are faster
 ERROR_LENGTH, ERROR_SEEDS = 2048, (0, 1, 2)
 
 
@@ -111,42 +113,55 @@ def error_cases() -> list[Measured]:
 
 def memory_cases(divisor: int) -> list[Measured]:
     """Return peaks of live tensor bytes against the formula, and the peak's growth with the number of processes."""
-    tokens, cases, of_peaks = TOKENS_A_PROCESS // divisor, [], "peak live tensor bytes,"
-    peaks: dict[str, list[int]] = {"forward": [], "backward": []}
-    for size in MEMORY_SIZES:
-        with Processes(size) as pool:
-            found = pool.run(attention_memory, tokens * size, SMALL_HEADS, "float32", "zigzag")
-        for way, largest in peaks.items():
-            largest.append(max(rank[way] for rank in found))
-            settings = f"six blocks forward, twelve backward; anonymous memory grew by {found[0][way + ' growth']} B"
-            cases.append(
-                Measured(
-                    name=f"{of_peaks} {way}, {tokens:,} tokens on each of {size}: against the formula",
-                    ours=largest[-1],
-                    peer=4 * formula_elements(tokens, way),
-                    unit="B",
-                    bar="<=1.2",
-                    peer_settings=settings,
-                )
-            )
-    for way, (one, two, four, eight, sixteen) in peaks.items():
-        for more, larger, fewer, smaller, bar, why in (
-            (16, sixteen, 8, eight, "<=1.01", "constant, though the sequence has doubled"),
-            (8, eight, 4, four, "<=1.1", "one in four pieces is half as long: the first rank's last keys stay home"),
-            (8, eight, 2, two, "<=1.1", "of two, one needs half of the other's keys only, and the rest stays at home"),
-            (8, eight, 1, one, "<=1.1", "one alone has nothing under way"),
-        ):
-            cases.append(
-                Measured(
-                    name=f"{of_peaks} {way}, {tokens:,} tokens a process: {more} processes against {fewer}",
-                    ours=larger,
-                    peer=smaller,
-                    unit="B",
-                    bar=bar,
-                    peer_settings=why,
-                )
-            )
+    tokens = TOKENS_A_PROCESS // divisor
+    peaks = {size: attention_peaks(size, tokens) for size in MEMORY_SIZES}
+    lean = {size: attention_peaks(size, tokens, SMALL_PIECES) for size in (1, 8)}
+    cases = [peak_case(way, tokens, size, found) for size, found in peaks.items() for way in WAYS]
+    for way in WAYS:
+        name = f"peak live tensor bytes, {way}, {tokens:,} tokens a process"
+        cases += [
+            growth_case(name, way, peaks, (16, 8), "<=1.01", "constant, though the sequence has doubled"),
+            growth_case(name, way, peaks, (8, 4), "<=1.1", "of four, one keeps some of its keys at home"),
+            growth_case(name, way, peaks, (8, 2), "<=1.1", "of two, one needs half of the other's keys only"),
+            growth_case(name, way, peaks, (8, 1), "<=1.1", "one alone has nothing under way"),
+            growth_case(f"{name}, {SMALL_PIECES} pieces", way, lean, (8, 1), "<=1.1", "small pieces are under way"),
+        ]
     return cases
+
+
+def attention_peaks(size: int, tokens: int, num_pieces: int | None = None) -> dict[str, int]:
+    """Return the most bytes alive on any of some processes, and by how much their anonymous memory grew."""
+    with Processes(size) as pool:
+        found = pool.run(attention_memory, tokens * size, SMALL_HEADS, "float32", "zigzag", num_pieces)
+    return {what: max(rank[what] for rank in found) for what in found[0]}
+
+
+def peak_case(way: str, tokens: int, size: int, found: dict[str, int]) -> Measured:
+    """Return a peak against the paper's formula."""
+    grown = found[f"{way} growth"]
+    return Measured(
+        name=f"peak live tensor bytes, {way}, {tokens:,} tokens on each of {size}: against the formula",
+        ours=found[way],
+        peer=4 * formula_elements(tokens, way),
+        unit="B",
+        bar="<=1.2",
+        peer_settings=f"six blocks forward, twelve backward; anonymous memory grew by {grown} B",
+    )
+
+
+def growth_case(
+    name: str, way: str, peaks: dict[int, dict[str, int]], sizes: tuple[int, int], bar: str, why: str
+) -> Measured:
+    """Return a peak among more processes against the one among fewer, the sequence growing with them."""
+    more, fewer = sizes
+    return Measured(
+        name=f"{name}: {more} processes against {fewer}",
+        ours=peaks[more][way],
+        peer=peaks[fewer][way],
+        unit="B",
+        bar=bar,
+        peer_settings=why,
+    )
 
 
 def formula_elements(tokens: int, way: str) -> int:

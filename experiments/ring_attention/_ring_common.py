@@ -96,20 +96,23 @@ def drawn_shard(length: int, heads: Heads, dtype: torch.dtype, layout: Layout) -
     return [*(tensor.to(dtype).requires_grad_() for tensor in inputs), grad_output.to(dtype)]
 
 
-def attention_memory(length: int, heads: Heads, dtype_name: str, layout: Layout) -> dict[str, int | None]:
+def attention_memory(
+    length: int, heads: Heads, dtype_name: str, layout: Layout, num_pieces: int | None = None
+) -> dict[str, int | None]:
     """Measure one ring attention on this rank: the most bytes alive, forward and backward apart.
 
     Counted are live tensors, with query, key and value, which the caller holds, and in the backward pass the
-    gradient of the output. `grown` is how far anonymous memory grew above them, kernels' buffers included.
+    gradient of the output. `growth` is how far anonymous memory grew above them, kernels' buffers included.
 
     Args:
         length: Of the whole sequence.
         heads: Shape of the attention.
         dtype_name: One of `DTYPES`.
         layout: How the sequence is dealt out.
+        num_pieces: In which a rank's keys and values travel; as the ring chooses if None.
     """
     *inputs, grad_output = drawn_shard(length, heads, DTYPES[dtype_name], layout)
-    ring = Ring()
+    ring = Ring(num_pieces=num_pieces)
     with TensorMemory():
         ring_attention(*inputs, ring, layout=layout)  # the ranks agree, and torch loads what it keeps
     return attention_peaks(lambda: ring_attention(*inputs, ring, layout=layout), inputs, grad_output)

@@ -48,8 +48,9 @@ class Rows:
     ) -> None:
         """Attend to more keys: run each tile and merge it in."""
         for tile in kernel_tiles(tiles, query):
-            part, sums = tile_forward(tile, _at(query, tile, tile.rows), *_keys(key, value, tile), scale)
-            merge_(_at(self.output, tile, tile.rows), _at(self.log_sum_exp, tile, tile.rows), part, sums)
+            rows = _at(self.output, tile, tile.rows), _at(self.log_sum_exp, tile, tile.rows)
+            # The tile's own output has no name, so that it is freed before the next tile's is made.
+            merge_(*rows, *tile_forward(tile, _at(query, tile, tile.rows), *_keys(key, value, tile), scale))
 
 
 def merge_(
@@ -93,6 +94,7 @@ def add_gradients_(
         found = tile_backward(tile, of_tile, *_keys(key, value, tile), scale)
         for total, part, where in zip(gradients, found, (tile.rows, tile.columns, tile.columns), strict=True):
             _at(total, tile, where).add_(part)
+        del found, part  # freed before the next tile's are made
 
 
 def _keys(key: Tensor, value: Tensor, tile: Tile) -> tuple[Tensor, Tensor]:

@@ -126,6 +126,18 @@ def test_blockwise_feed_forward_holds_little_besides_its_input_and_output():
     torch.testing.assert_close(alone, output)
 
 
+def test_one_tile_s_own_results_are_alive_at_a_time():
+    query, key, value, grad = (torch.randn(1, 2, 512, 64) for _ in range(4))
+    inputs, unit, sums = [t.requires_grad_() for t in (query, key, value)], query.nbytes, query.nbytes // 64
+    with TensorMemory(*inputs) as memory:
+        output = blockwise_attention(*inputs, causal=False, block_size=128)  # four tiles of all rows
+        assert memory.peak_bytes <= (3 + 1) * unit + 1 * unit + 5 * sums
+        memory.hold(grad)
+        memory.reset_peak()
+        torch.autograd.grad(output, inputs, grad)
+        assert memory.peak_bytes <= (5 + 3) * unit + 1.5 * unit + 5 * sums  # dk and dv have a quarter of the rows
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -9,6 +9,7 @@ from dense_reference import dense_gradients
 
 from october.attention.ring_attention import Ring, blockwise_attention, ring_attention, shard, unshard
 from october.attention.ring_attention.layouts import LAYOUTS
+from october.experiments.ring_attention._ring_common import Heads, attention_memory
 
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12, torch.bfloat16: 3e-2, torch.float16: 4e-3}
 
@@ -189,3 +190,13 @@ def test_gradcheck_in_one_process():
 
 def _ring_only(options):
     return {name: value for name, value in options.items() if name != "block_size"}
+
+
+def test_memory_does_not_grow_with_processes_where_pieces_are_small(pool):
+    """Tokens grow with the processes; sixteen pieces of 64 tokens are under way beside the 1,024 of a rank."""
+    heads, peaks = Heads(num_heads=2, num_kv_heads=2, head_dim=64), {}
+    for size in (1, 4):
+        found = pool(size).run(attention_memory, 1024 * size, heads, "float32", "zigzag", 16)
+        peaks[size] = {way: max(rank[way] for rank in found) for way in ("forward", "backward")}
+    for way, alone in peaks[1].items():
+        assert alone < peaks[4][way] <= 1.1 * alone
