@@ -13,7 +13,14 @@ import tempfile
 from pathlib import Path
 
 from ring_attention_cases.cuda import cuda_cases
-from ring_attention_cases.formulae import balance_cases, error_cases, memory_cases, traffic_cases, window_cases
+from ring_attention_cases.formulae import (
+    balance_cases,
+    error_cases,
+    memory_cases,
+    pieces_cases,
+    traffic_cases,
+    window_cases,
+)
 from ring_attention_cases.peers import package_cases, torch_cases
 
 from october.attention.processes import Processes
@@ -32,7 +39,8 @@ def main() -> None:
     with Processes(4) as pool:
         counted += traffic_cases(pool, divisor)
     with Processes(2) as ring, Processes(1, threads_per_process=2) as single:
-        counted += window_cases(ring, divisor) + traffic_cases(ring, divisor) + balance_cases(ring, divisor)
+        counted += window_cases(ring, divisor) + pieces_cases(ring, divisor)
+        counted += traffic_cases(ring, divisor) + balance_cases(ring, divisor)
         timed = [*torch_cases(ring, single, divisor), *package_cases(ring, divisor), *cuda_cases(divisor)]
         run_benchmark("ring_attention", [*timed, *counted], folder)
 

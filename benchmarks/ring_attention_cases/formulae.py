@@ -3,6 +3,7 @@
 import itertools
 import statistics
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from shared_cases.timing import seconds_of, spread_of
@@ -29,26 +30,41 @@ ERROR_LENGTH, ERROR_SEEDS = 2048, (0, 1, 2)
 
 
 def window_cases(ring: Processes, divisor: int) -> list[Measured]:
-    """Return the window's time against its share of pairs at the full causal rate, and its traffic by formula."""
+    """Return the window's time against its share of pairs at the full causal rate."""
     length, window = WINDOW_LENGTH // divisor, WINDOW // divisor
     windowed, full = Task("ring", length, layout="contiguous", window=window), Task("ring", length)
     share = float(attended_pairs(length, 1, "contiguous", window).sum() / attended_pairs(length, 1, "contiguous").sum())
-    ours, whole = interleaved(lambda: ring.run(step, windowed), lambda: ring.run(step, full))
+    name = f"window of {window:,}, float32, S = {length:,}: against its share of pairs at the full causal rate"
+    settings = "ours, causal without a window, zigzag, times the share; medians of interleaved runs"
+    return [seconds_case(name, ring, (windowed, full), share, "<=1.25", settings)]
+
+
+def pieces_cases(ring: Processes, divisor: int) -> list[Measured]:
+    """Return what the small pieces cost, with which memory does not grow with the processes."""
+    length = BALANCE_LENGTH // divisor
+    lean, chosen = (Task("ring", length, num_pieces=pieces) for pieces in (SMALL_PIECES, 4))
+    name = f"causal, float32, S = {length:,}, 2 processes: {SMALL_PIECES} pieces against 4"
+    return [seconds_case(name, ring, (lean, chosen), 1.0, None, "ours; medians of interleaved runs")]
+
+
+def seconds_case(
+    name: str, ring: Processes, tasks: tuple[Task, Task], share: float, bar: str | None, settings: str
+) -> Measured:
+    """Return one task's seconds against a share of another's."""
+    ours, whole = interleaved(*(partial(ring.run, step, task) for task in tasks))
     bound = [seconds * share for seconds in whole]
-    for task in (windowed, full):
+    for task in tasks:
         ring.run(forget, task)
-    return [
-        Measured(
-            name=f"window of {window:,}, float32, S = {length:,}: against its share of pairs at the full causal rate",
-            ours=statistics.median(ours),
-            peer=statistics.median(bound),
-            unit="s",
-            bar="<=1.25",
-            peer_settings="ours, causal without a window, zigzag, times the share; medians of interleaved runs",
-            spread=spread_of(ours, bound),
-            repeats=len(ours),
-        )
-    ]
+    return Measured(
+        name=name,
+        ours=statistics.median(ours),
+        peer=statistics.median(bound),
+        unit="s",
+        bar=bar,
+        peer_settings=settings,
+        spread=spread_of(ours, bound),
+        repeats=len(ours),
+    )
 
 
 def traffic_cases(pool: Processes, divisor: int) -> list[Measured]:

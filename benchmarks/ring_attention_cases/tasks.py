@@ -25,6 +25,7 @@ class Task:
         layout: How the sequence is dealt out.
         window: Of the mask.
         bucket: Of the package.
+        num_pieces: In which the ring's keys and values travel; as it chooses if None.
     """
 
     method: str
@@ -33,6 +34,7 @@ class Task:
     layout: Layout = "zigzag"
     window: int | None = None
     bucket: int = 0
+    num_pieces: int | None = None
 
 
 class Worker:
@@ -47,7 +49,7 @@ class Worker:
         *inputs, self.grad_output = shards
         self.inputs = [tensor.requires_grad_() for tensor in inputs]
         self.task = task
-        self.ring = Ring()
+        self.ring = Ring(num_pieces=task.num_pieces)
         self.results: list[Tensor] = []
 
     def step(self) -> None:
