@@ -41,10 +41,12 @@ def window_cases(ring: Processes, divisor: int) -> list[Measured]:
 
 def pieces_cases(ring: Processes, divisor: int) -> list[Measured]:
     """Return what the small pieces cost, with which memory does not grow with the processes."""
-    length = BALANCE_LENGTH // divisor
-    lean, chosen = (Task("ring", length, num_pieces=pieces) for pieces in (SMALL_PIECES, 4))
-    name = f"causal, float32, S = {length:,}, 2 processes: {SMALL_PIECES} pieces against 4"
-    return [seconds_case(name, ring, (lean, chosen), 1.0, None, "ours; medians of interleaved runs")]
+    length, cases = BALANCE_LENGTH // divisor, []
+    for dtype in ("float32", "bfloat16"):
+        small, chosen = (Task("ring", length, dtype, num_pieces=pieces) for pieces in (SMALL_PIECES, 4))
+        name = f"causal, {dtype}, S = {length:,}, 2 processes: {SMALL_PIECES} pieces against 4"
+        cases.append(seconds_case(name, ring, (small, chosen), 1.0, None, "ours; medians of interleaved runs"))
+    return cases
 
 
 def seconds_case(
@@ -131,7 +133,7 @@ def memory_cases(divisor: int) -> list[Measured]:
     """Return peaks of live tensor bytes against the formula, and the peak's growth with the number of processes."""
     tokens = TOKENS_A_PROCESS // divisor
     peaks = {size: attention_peaks(size, tokens) for size in MEMORY_SIZES}
-    lean = {size: attention_peaks(size, tokens, SMALL_PIECES) for size in (1, 8)}
+    small = {size: attention_peaks(size, tokens, SMALL_PIECES) for size in (1, 8)}
     cases = [peak_case(way, tokens, size, found) for size, found in peaks.items() for way in WAYS]
     for way in WAYS:
         name = f"peak live tensor bytes, {way}, {tokens:,} tokens a process"
@@ -140,7 +142,7 @@ def memory_cases(divisor: int) -> list[Measured]:
             growth_case(name, way, peaks, (8, 4), "<=1.1", "of four, one keeps some of its keys at home"),
             growth_case(name, way, peaks, (8, 2), "<=1.1", "of two, one needs half of the other's keys only"),
             growth_case(name, way, peaks, (8, 1), "<=1.1", "one alone has nothing under way"),
-            growth_case(f"{name}, {SMALL_PIECES} pieces", way, lean, (8, 1), "<=1.1", "small pieces are under way"),
+            growth_case(f"{name}, {SMALL_PIECES} pieces", way, small, (8, 1), "<=1.1", "small pieces are under way"),
         ]
     return cases
 
