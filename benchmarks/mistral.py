@@ -3,7 +3,7 @@
     python benchmarks/mistral.py                    # all of it: 20 to 35 minutes on two cores
     python benchmarks/mistral.py --divide-by 16     # windows and prompts 16 times shorter, only to try the file
 
-The model is a random Mistral of 44 million parameters: hidden 512, 8 layers, 8 heads on 2 key and value heads,
+The model is a random Mistral of 60 million parameters: hidden 512, 8 layers, 8 heads on 2 key and value heads,
 feed-forward 1792, vocabulary 32,000. Ours and the peer's run in turn, in this process, with the same threads.
 """
 

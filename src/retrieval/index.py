@@ -146,7 +146,8 @@ def check_factory(factory: str, dimension: int, metric: Metric) -> Any:
     """Return an empty faiss index as a factory string describes it.
 
     Raises:
-        OctoberError: The string, or the metric, is none that faiss knows, or does not fit the dimension.
+        OctoberError: The string, or the metric, is none that faiss knows, or does not fit the dimension; or the index
+            would be one of numbers of the user's own, and not of positions.
     """
     import faiss
 
@@ -154,11 +155,14 @@ def check_factory(factory: str, dimension: int, metric: Metric) -> Any:
     if metric not in metrics:
         raise OctoberError(f"metric={metric!r} is not one of {', '.join(metrics)}")
     try:
-        return faiss.index_factory(dimension, factory, metrics[metric])
+        index = faiss.index_factory(dimension, factory, metrics[metric])
     except RuntimeError as error:
         raise OctoberError(
             f"factory={factory!r}: faiss makes no index of {dimension} numbers of it ({reason(error)})"
         ) from error
+    if isinstance(index, faiss.IndexIDMap):
+        raise OctoberError(f"factory={factory!r}: passages are found by position; leave IDMap out")
+    return index
 
 
 def _joined(parts: list[Any], dimension: int) -> Any:

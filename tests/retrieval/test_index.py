@@ -220,6 +220,8 @@ def test_a_gpu_is_used_where_faiss_sees_one(store, queries, tmp_path, monkeypatc
     [
         ({"factory": "Flot"}, "factory='Flot': faiss makes no index of 16 numbers"),
         ({"factory": "PQ5"}, "factory='PQ5'"),
+        ({"factory": "IDMap,Flat"}, "factory='IDMap,Flat': passages are found by position"),
+        ({"factory": "IDMap2,Flat"}, "factory='IDMap2,Flat': passages are found by position"),
         ({"factory": "IVF5000,Flat"}, r"factory='IVF5000,Flat' cannot be trained on \d+ passages"),
         ({"factory": "IVF50,Flat", "training_passages": 20}, "cannot be trained on 20 passages"),
         ({"metric": "cosine"}, "metric='cosine' is not one of inner_product, l2"),

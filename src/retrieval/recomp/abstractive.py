@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 RELEASED_ABSTRACTIVE = {
     "natural_questions": "fangyuan/nq_abstractive_compressor",
     "triviaqa": "fangyuan/tqa_abstractive_compressor",
-    "hotpotqa": "fangyuan/hotpotqa_abstractive_compressor",
+    "hotpotqa": "fangyuan/hotpotqa_abstractive",
 }
 
 
