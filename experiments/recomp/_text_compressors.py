@@ -37,13 +37,12 @@ from october.retrieval.recomp import (
     JudgedSummaries,
     LabelSource,
     LanguageModelTeacher,
+    Policy,
     ScoredExample,
     TeacherRequest,
     critic,
     read_prompts,
 )
-
-POLICY = "empty_if_not_better"  # for texts the target of a summary that does not help is the empty one
 
 
 @dataclass(frozen=True)
@@ -61,6 +60,7 @@ class TextTraining:
         labels: How the extractive compressor's examples are made.
         extractive: How its encoder is trained.
         abstractive: How the student is trained.
+        policy: Of the critic, which decides what the student learns where no summary helps.
         prompts: A YAML file with a teacher's prompts; None takes the project's.
 
     Raises:
@@ -77,6 +77,7 @@ class TextTraining:
     labels: LabelSettings
     extractive: ExtractiveSettings
     abstractive: AbstractiveSettings
+    policy: Policy = "empty_if_not_better"
     prompts: str | None = None
 
     def __post_init__(self) -> None:
@@ -136,7 +137,7 @@ class TextCompressors:
     def abstractive(self) -> AbstractiveCompressor:
         """The trained student."""
         judged = self.judged(self.sources[: self.training.num_summaries])
-        options = {"known": known_of("texts", self.task.scorer), "policy": POLICY}
+        options = {"known": known_of("texts", self.task.scorer), "policy": self.training.policy}
         settings, limit = self.training.abstractive, self.training.max_summary_tokens
         return trained_abstractive(judged, self.student, settings, max_new_tokens=limit, **options).compressor
 
@@ -188,7 +189,7 @@ class TextCompressors:
 
     def oracle_summaries(self) -> list[str]:
         """Return the summary of each window with which the model does best, or none where none helps."""
-        return self.task.spread([critic(one, POLICY) or "" for one in self.judged_windows])
+        return self.task.spread([critic(one, "empty_if_not_better") or "" for one in self.judged_windows])
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """What RECOMP's table on texts computes, against slow references on tiny models."""
 
 import math
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -247,6 +249,23 @@ def test_training_that_asks_for_too_much_gets_one_line(tmp_path):
     own.write_text("- 'Read {documents}, continue {query}'\n")
     with pytest.raises(OctoberError, match="num_prompts=2: there are 1"):
         _text_compressors.TextTraining(**{**fields, "prompts": str(own)})
+
+
+@pytest.mark.parametrize("policy", ["improve_only", "empty_if_not_better"])
+def test_the_critics_policy_is_a_setting(monkeypatch, policy):
+    asked = {}
+    task, settings = SimpleNamespace(scorer=None), replace(training_of(), policy=policy)
+    compressors = _text_compressors.TextCompressors(task, None, None, None, None, settings)
+    monkeypatch.setattr(_text_compressors.TextCompressors, "sources", [])
+    monkeypatch.setattr(_text_compressors.TextCompressors, "judged", lambda self, sources: [])
+    monkeypatch.setattr(_text_compressors, "known_of", lambda task, scorer: {})
+    monkeypatch.setattr(
+        _text_compressors,
+        "trained_abstractive",
+        lambda *_, **options: asked.update(options) or SimpleNamespace(compressor=None),
+    )
+    assert compressors.abstractive is None
+    assert asked["policy"] == policy
 
 
 def test_another_text_is_an_override():
