@@ -194,6 +194,14 @@ def test_at_the_papers_scale_transfer_reads_the_compressors_of_open_qa():
     assert ours["labeller"] == questions["model"]
 
 
+def test_at_the_papers_scale_analysis_reads_the_compressors_of_open_qa():
+    ours, questions = config_of("analysis_paper"), config_of("open_qa_paper", *HOTPOTQA)
+    for key in ("training", "retrieval", "num_train", "num_validation", "num_test", "num_demonstrations"):
+        assert ours[key] == questions[key], key
+    for key in ("model", "teacher", "student", "encoder", "data", "corpus", "max_answer_tokens"):
+        assert ours[key] == questions[key], key
+
+
 def test_at_the_papers_scale_texts_are_read_and_taught_as_for_perplexity():
     """By another judge, though: perplexity is GPT-2 XL's, and likelihoods of sentences are Llama's."""
     ours, texts = config_of("faithfulness_paper")["text"], config_of("language_modeling_paper")
