@@ -58,7 +58,7 @@ class Rows:
         return content_hash([stats, self.config])
 
     def stream(self, split: str, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """Return the rows one by one, of the named columns only.
+        """Return the rows one by one, of the named columns only; of Parquet nothing else is fetched, vectors say.
 
         Raises:
             OctoberError: The set cannot be reached or read, lacks the split or a column, or holds bytes that are not
@@ -66,6 +66,8 @@ class Rows:
         """
         rows = self._load(split, streaming=True)
         self._require(rows.column_names or list(next(self.read(rows, split), {})), columns)
+        if rows.info.builder_name == "parquet":
+            return self.read(self._load(split, streaming=True, columns=list(columns)), split)
         return self.read(rows.select_columns(list(columns)), split)
 
     def table(self, split: str, columns: Sequence[str]) -> Any:
@@ -92,13 +94,14 @@ class Rows:
         except Exception as error:
             raise self._unreadable(split, error, f" after {count} rows") from error
 
-    def _load(self, split: str, *, streaming: bool) -> Any:
+    def _load(self, split: str, *, streaming: bool, **options: Any) -> Any:
         from datasets import load_dataset
 
         self.check()
         path = str(self.folder) if self.folder is not None else self.path
         try:
-            return load_dataset(path, self._config(), split=split, streaming=streaming, revision=self.revision)
+            options |= {"split": split, "streaming": streaming, "revision": self.revision}
+            return load_dataset(path, self._config(), **options)
         except Exception as error:
             offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") == "1" and not self.folder else ""
             raise self._unreadable(split, error, offline) from error

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from datasets import Dataset
+from pyarrow import parquet
 
 from october.data import WikipediaPassages, WikiText
 from october.data.corpora import split_articles
@@ -11,9 +12,21 @@ from october.errors import OctoberError
 from october.retrieval import PassageStore
 
 
+def overwrite(file: Path, column: str) -> None:
+    """Make a column of a Parquet file unreadable."""
+    group = parquet.read_metadata(file).row_group(0)
+    chunk = next(each for each in map(group.column, range(group.num_columns)) if each.path_in_schema == column)
+    start = chunk.dictionary_page_offset or chunk.data_page_offset
+    content = bytearray(file.read_bytes())
+    content[start : start + chunk.total_compressed_size] = b"\xff" * chunk.total_compressed_size
+    file.write_bytes(content)
+
+
 def test_wikipedia_passages_stream_without_their_embeddings(tmp_path: Path) -> None:
     rows = [{"id": str(n), "text": f"text {n}", "title": f"Title {n}", "embeddings": [0.0, 1.0]} for n in range(5)]
-    Dataset.from_list(rows).to_parquet(tmp_path / "train.parquet")
+    file = tmp_path / "train.parquet"
+    Dataset.from_list(rows).to_parquet(file)
+    overwrite(file, "embeddings.list.element")  # whoever reads them fails
     corpus = WikipediaPassages(path=str(tmp_path))
     corpus.check()
     documents = list(corpus.documents())
