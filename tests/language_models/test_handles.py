@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 
 from october.errors import OctoberError
@@ -312,6 +313,19 @@ def test_every_config_makes_a_handle_and_imports_nothing_heavy(root: Path) -> No
     names = [line.split()[1:3] for line in run.stdout.splitlines()]
     assert all(file == name for file, name in names)
     assert {"gemma3_270m", "pythia_6_9b", "llama2_70b", "served", "local", "dragon_plus"} <= {name for _, name in names}
+
+
+@pytest.mark.parametrize(
+    ("name", "pooling", "queries"),
+    [
+        ("contriever", "mean", None),
+        ("contriever_msmarco", "mean", None),
+        ("dragon_plus", "cls", "facebook/dragon-plus-query-encoder"),
+    ],
+)
+def test_released_encoders_pool_as_they_were_trained(root: Path, name: str, pooling: str, queries: str | None) -> None:
+    config = OmegaConf.load(root / "conf" / "encoder" / f"{name}.yaml")
+    assert (config.pooling, config.query_path, config.normalize) == (pooling, queries, False)
 
 
 @pytest.mark.parametrize("folder", ["model", "encoder"])
