@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import torch
 import transformers
+from shared_cases.dtypes import dtypes
 from shared_cases.threads import threads
 from shared_cases.timing import seconds_of
 from torch import Tensor
@@ -36,7 +37,7 @@ BARS = {1: ">=1.2", 8: ">=1.5"}
 def generation_cases(divisor: int) -> list[Case]:
     """Return the cases of both batches and dtypes, and those of int8 and int4 weights."""
     window = WINDOW // divisor
-    cases = [generation_case(dtype, batch, window) for dtype in ("float32", "bfloat16") for batch in BARS]
+    cases = [generation_case(dtype, batch, window) for dtype in dtypes() for batch in BARS]
     return [*cases, *(quantized_case(weights, window, bar) for weights, bar in (("int8", ">=2.5"), ("int4", None)))]
 
 

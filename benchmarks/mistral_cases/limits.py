@@ -10,6 +10,7 @@ process on the same threads, in turn, on a cache whose window is full, so that t
 from collections.abc import Callable
 
 import torch
+from shared_cases.dtypes import dtypes
 from shared_cases.threads import threads
 from torch import Tensor, nn
 
@@ -28,7 +29,7 @@ STEPS = 16  # of a timed call
 
 def limit_cases(divisor: int) -> list[Case]:
     """Return the cases of both dtypes, batches and windows."""
-    shapes = [(dtype, batch, window // divisor) for dtype in BARS for batch in BATCHES for window in WINDOWS]
+    shapes = [(dtype, batch, window // divisor) for dtype in dtypes() for batch in BATCHES for window in WINDOWS]
     return [limit_case(*shape) for shape in shapes]
 
 

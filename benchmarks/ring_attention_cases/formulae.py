@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from shared_cases.dtypes import dtypes
 from shared_cases.timing import seconds_of, spread_of
 
 from october.attention.processes import Processes
@@ -42,7 +43,7 @@ def window_cases(ring: Processes, divisor: int) -> list[Measured]:
 def pieces_cases(ring: Processes, divisor: int) -> list[Measured]:
     """Return what the small pieces cost, with which memory does not grow with the processes."""
     length, cases = BALANCE_LENGTH // divisor, []
-    for dtype in ("float32", "bfloat16"):
+    for dtype in dtypes():
         small, chosen = (Task("ring", length, dtype, num_pieces=pieces) for pieces in (SMALL_PIECES, 4))
         name = f"causal, {dtype}, S = {length:,}, 2 processes: {SMALL_PIECES} pieces against 4"
         cases.append(seconds_case(name, ring, (small, chosen), 1.0, None, "ours; medians of interleaved runs"))

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from shared_cases.dtypes import dtypes
 from shared_cases.timing import seconds_of
 
 from october.attention.processes import Processes
@@ -23,7 +24,7 @@ BUCKETS = (256, 512, 1024)  # of the package: the fastest at the shortest length
 def torch_cases(ring: Processes, single: Processes, divisor: int) -> list[Case]:
     """Return the cases against torch's attention in one process."""
     cases = []
-    for dtype in ("float32", "bfloat16"):
+    for dtype in dtypes():
         for length, bar in BARS.items():
             ours, peer = Task("ring", length // divisor, dtype), Task("torch", length // divisor, dtype, "contiguous")
             cases.append(

@@ -94,12 +94,15 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 
 def _cpu() -> str:
+    """Name the processor, and say so where its vectors are short: one family's name stands for both kinds."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names and names[0] else platform.processor() or platform.machine()
+    fields = dict(reversed([[part.strip() for part in line.split(":", 1)] for line in lines if ":" in line]))
+    name = fields.get("model name") or platform.processor() or platform.machine()
+    flags = fields.get("flags", "").split()
+    return f"{name}, AVX2" if "avx2" in flags and "avx512f" not in flags else name
 
 
 def _cores() -> int:

@@ -72,11 +72,11 @@ def test_the_language_model_of_a_handle_scores_as_the_model(model_folder: Path, 
 def test_dtypes(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
     for flags, expected in [("avx2 avx512f", torch.float32), ("avx512_bf16", torch.bfloat16)]:
-        loading._cpu_multiplies_bfloat16.cache_clear()
+        loading.cpu_multiplies_bfloat16.cache_clear()
         monkeypatch.setattr(Path, "read_text", lambda self, flags=flags: f"flags : {flags}")
         assert loading.chosen_dtype("auto", cpu) == expected
     monkeypatch.undo()
-    loading._cpu_multiplies_bfloat16.cache_clear()
+    loading.cpu_multiplies_bfloat16.cache_clear()
     assert loading.chosen_dtype("float32", cpu) == torch.float32
     assert ModelHandle("tiny", path=str(model_folder), dtype="bfloat16").load()[0].dtype == torch.bfloat16
 

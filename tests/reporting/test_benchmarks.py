@@ -132,6 +132,7 @@ def test_a_bar_stands_beside_what_it_bounds(ratio, bar, text):
     ("cpu", "gpu", "name"),
     [
         ("AMD EPYC", None, "amd_epyc"),
+        ("AMD EPYC, AVX2", None, "amd_epyc_avx2"),
         ("Intel(R) Xeon(R) Processor", None, "intel_xeon"),
         ("Intel(R) Core(TM) i7-9750H CPU @ 2.60GHz", "NVIDIA H200", "intel_core_i7_9750h_2_60ghz_nvidia_h200"),
         ("", None, "unknown"),

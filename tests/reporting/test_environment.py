@@ -80,6 +80,16 @@ def test_hardware_is_this_machine():
     assert (found.gpu is None) == (found.gpus == 0)
 
 
+@pytest.mark.parametrize(
+    ("flags", "name"),
+    [("avx2 avx512f", "AMD EPYC"), ("sse2 avx2", "AMD EPYC, AVX2"), ("sse2", "AMD EPYC")],
+)
+def test_a_processor_of_short_vectors_says_so(monkeypatch, flags, name):
+    core = f"processor : 0\nmodel name : AMD EPYC\nflags : {flags}\npower management:\n\n"
+    monkeypatch.setattr(Path, "read_text", lambda self, **options: core + core)
+    assert environment.hardware().cpu == name
+
+
 @pytest.mark.parametrize(("wanted", "threads"), [("3", 3), ("", None), ("0", None), ("many", None)])
 def test_threads_without_torch(monkeypatch, wanted, threads):
     monkeypatch.delitem(sys.modules, "torch")
