@@ -28,7 +28,7 @@ STEPS = 16  # of a timed call
 
 
 def limit_cases(divisor: int) -> list[Case]:
-    """Return the cases of both dtypes, batches and windows."""
+    """Return the cases of all dtypes, batches and windows."""
     shapes = [(dtype, batch, window // divisor) for dtype in dtypes() for batch in BATCHES for window in WINDOWS]
     return [limit_case(*shape) for shape in shapes]
 

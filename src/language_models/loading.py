@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokeni
 
 from ..errors import OctoberError
 from ..files import content_hash
+from ..reporting.environment import cpu_flags
 from .embedded import embedded_folder, load_tokenizer_file
 from .fingerprints import sha256_of_files
 from .places import model_folder
@@ -102,10 +103,7 @@ def chosen_dtype(name: str, device: torch.device) -> torch.dtype:
 @cache
 def cpu_multiplies_bfloat16() -> bool:
     """Whether the processor has bf16 instructions (AVX-512 BF16, AMX); emulated bf16 is slower than float32."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text().split()
-    except OSError:  # not Linux
-        return False
+    flags = cpu_flags()
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 

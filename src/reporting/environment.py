@@ -58,6 +58,11 @@ def hardware() -> "Hardware":
     return Hardware(cpu=_cpu(), cores=_cores(), threads=threads(), memory_bytes=memory, gpu=name, gpus=count)
 
 
+def cpu_flags() -> list[str]:
+    """Return the instruction sets of the processor, as Linux names them; none where no system tells."""
+    return _first_core().get("flags", "").split()
+
+
 def threads() -> int:
     """Return how many threads a matrix product uses: torch's setting, else OMP_NUM_THREADS, else all cores."""
     torch = sys.modules.get("torch")
@@ -95,14 +100,18 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 def _cpu() -> str:
     """Name the processor, and say so where its vectors are short: one family's name stands for both kinds."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    fields = dict(reversed([[part.strip() for part in line.split(":", 1)] for line in lines if ":" in line]))
-    name = fields.get("model name") or platform.processor() or platform.machine()
-    flags = fields.get("flags", "").split()
+    name = _first_core().get("model name") or platform.processor() or platform.machine()
+    flags = cpu_flags()
     return f"{name}, AVX2" if "avx2" in flags and "avx512f" not in flags else name
+
+
+def _first_core() -> dict[str, str]:
+    try:
+        cores = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:  # not Linux
+        return {}
+    fields = (line.partition(":") for line in cores.partition("\n\n")[0].splitlines())
+    return {name.strip(): value.strip() for name, _, value in fields}
 
 
 def _cores() -> int:

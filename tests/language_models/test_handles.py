@@ -73,7 +73,7 @@ def test_dtypes(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
     for flags, expected in [("avx2 avx512f", torch.float32), ("avx512_bf16", torch.bfloat16)]:
         loading.cpu_multiplies_bfloat16.cache_clear()
-        monkeypatch.setattr(Path, "read_text", lambda self, flags=flags: f"flags : {flags}")
+        monkeypatch.setattr(Path, "read_text", lambda self, flags=flags, **options: f"flags : {flags}")
         assert loading.chosen_dtype("auto", cpu) == expected
     monkeypatch.undo()
     loading.cpu_multiplies_bfloat16.cache_clear()
