@@ -16,6 +16,7 @@ from jaxtyping import Float
 
 from .decoding import Decoding
 from .generation import Request
+from .output_head import log_probabilities_of
 from .prefix_cache import PrefixCache
 from .prompt_states import PromptStates
 from .scoring import Scoring
@@ -104,6 +105,6 @@ def _add_first_tokens(asked: Sequence[_Asked], logits: Float[torch.Tensor, "prom
     for row, of_prompt in groupby(asked, key=lambda each: each.row):
         some = list(of_prompt)
         first = torch.tensor([each.token_ids[each.start - 1] for each in some], device=logits.device)
-        log_probabilities = logits[row].float().log_softmax(dim=-1)[first]
+        log_probabilities = log_probabilities_of(logits[row, None], first[None])[0]
         for each, value in zip(some, log_probabilities.tolist(), strict=True):
             each.values[each.candidate] = value

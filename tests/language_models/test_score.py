@@ -108,6 +108,15 @@ def test_the_head_is_applied_in_bounded_pieces(llama, monkeypatch: pytest.Monkey
     assert [s.total for s in in_pieces] == pytest.approx([s.total for s in whole], abs=1e-5)
 
 
+def test_a_large_vocabulary_is_summed_exactly() -> None:
+    from october.language_models.output_head import chosen_log_probabilities
+
+    logits = 3 * torch.randn(4, 262_144, generator=torch.Generator().manual_seed(0)) - 5
+    targets = torch.tensor([3, 1_000, 200_000, 262_143])
+    exact = logits.double().log_softmax(dim=-1).gather(1, targets[:, None])[:, 0]
+    assert (chosen_log_probabilities(logits, targets) - exact).abs().max() < 5e-6  # log_softmax: 3e-5
+
+
 def test_soft_capped_logits_are_scored_as_the_model_makes_them() -> None:
     from transformers import Gemma2Config, Gemma2ForCausalLM
 
