@@ -30,6 +30,7 @@ LONG_RUN_SECONDS = 10.0  # a call that takes longer is repeated only so often:
 LONG_RUN_REPEATS = 3
 SHORT_RUNS_SECONDS = 30.0  # shorter ones are repeated until they fill so much: one core may be slow for seconds on end,
 MOST_REPEATS = 25  # where it shares its hardware; but no oftener than this
+SELF_WARMED_SECONDS = 60.0  # where both calls take longer, what the first of each costs to start is lost among the rest
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,8 @@ class Case:
         bar: `>=5`, `<=1.05` (see the module), or None for a number without a bar.
         unit: 's', or 'ms' to show milliseconds.
         repeats: Timed calls of each, after one untimed: at least so many, more where calls are short (up to 25 in half
-            a minute), 3 where a call takes over 10 s.
-        check: Called with both results of the untimed calls; raises where they differ.
+            a minute), 3 where a call takes over 10 s. Where both take over a minute the first counts among the three.
+        check: Called with both results of the first calls; raises where they differ.
         peer_settings: Version, threads and options of the peer, as favourable to it as a knowing user makes them.
     """
 
@@ -238,7 +239,8 @@ def _timed(case: Case) -> dict[str, Any]:
         case.check(our_result, peer_result)
     del our_result, peer_result
     repeats = _repeats(case, our_seconds, peer_seconds)
-    pairs = [_pair(case, ours_first=turn % 2 == 0) for turn in range(repeats)]
+    pairs = [(our_seconds, peer_seconds)] if min(our_seconds, peer_seconds) > SELF_WARMED_SECONDS else []
+    pairs += [_pair(case, ours_first=turn % 2 == 0) for turn in range(len(pairs), repeats)]
     ratios = [peer / ours for ours, peer in pairs]
     scale = 1000.0 if case.unit == "ms" else 1.0
     ours = statistics.median(ours for ours, _ in pairs)

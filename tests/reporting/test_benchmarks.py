@@ -63,6 +63,13 @@ def test_short_runs_are_repeated_more_and_long_ones_less(clock, tmp_path, second
     assert written["environment"]["repeats"] == {"c": repeats}
 
 
+def test_calls_that_take_minutes_need_no_warm_up(clock, tmp_path):
+    case = Case("c", clock.takes("ours", 61, 62, 63), clock.takes("peer", 122, 186, 126))
+    (entry,) = run_benchmark("b", [case], tmp_path)
+    assert clock.calls == ["ours", "peer", "peer", "ours", "ours", "peer"]
+    assert (entry["ours"], entry["peer"], entry["spread"]) == (62.0, 126.0, [2.0, 3.0])
+
+
 def test_the_file_is_as_designed(clock, tmp_path, capsys):
     cases = [
         Case(
