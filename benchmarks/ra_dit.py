@@ -1,6 +1,6 @@
 """RA-DIT's pieces against what one would write without them: scoring chunks, mixing passages.
 
-    python benchmarks/ra_dit.py                    # all of it: half an hour on two cores, most of it the peers'
+    python benchmarks/ra_dit.py                    # all of it: up to half an hour on two cores, most of it the peers'
     python benchmarks/ra_dit.py --divide-by 16     # 16 times fewer examples, only to try the file
 
 Questions and passages are those of the offline set, the model is the embedded one (Gemma-3-270M; in float32 where equal
