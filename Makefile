@@ -57,8 +57,8 @@ lint: $(INSTALLED)
 types: $(INSTALLED)
 	@$(BIN)/mypy
 
-pytest: setup
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile
+pytest: setup  # files in their order: by number of tests the notebooks, few and slow, would come last, on one process
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 benchmarks: setup  ## Measure ours against peers, side by side, into results/benchmarks/
 	@for file in $(if $(NAME),benchmarks/$(NAME).py,benchmarks/*.py); do $(BIN)/python $$file || exit 1; done
