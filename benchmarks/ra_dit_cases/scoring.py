@@ -47,7 +47,7 @@ def cases_of(lm: TransformersLM, asked: Sequence[Reading], what: str) -> list[Ca
             ours=ours,
             peer=lambda: one_by_one(lm.model, lm.tokenizer, prompts, answers, all_logits=all_logits),
             bar=bar,
-            repeats=1,  # of the peer's 640 passes: 17 minutes on two cores with short vectors
+            repeats=1,  # of 640 passes: ten minutes and more on two cores with short vectors
             check=check,
             peer_settings=peer_settings(),
         )
