@@ -44,7 +44,7 @@ class Case:
         bar: `>=5`, `<=1.05` (see the module), or None for a number without a bar.
         unit: 's', or 'ms' to show milliseconds.
         repeats: Timed calls of each, after one untimed: at least so many, more where calls are short (up to 25 in half
-            a minute), 3 where a call takes over 10 s. Where both take over a minute the first counts among the three.
+            a minute), 3 where a call takes over 10 s. Where both take over a minute the first counts too.
         check: Called with both results of the first calls; raises where they differ.
         peer_settings: Version, threads and options of the peer, as favourable to it as a knowing user makes them.
     """
