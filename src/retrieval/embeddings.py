@@ -13,7 +13,8 @@ import json
 import os
 import sqlite3
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from tqdm.auto import tqdm
 
@@ -352,9 +354,23 @@ def _embed(model: Any, texts: list[str], *, query: bool) -> Vectors:
     if model.device.type != "cpu":
         return np.asarray(give(texts, batch_size=_BATCH_TEXTS), dtype=np.float32)
     batches = list(length_sorted_batches(_token_counts(model, texts), _BATCH_TOKENS_ON_CPU))
-    found = [give([texts[row] for row in rows], batch_size=len(rows)) for rows in batches]
-    order = np.argsort(np.concatenate(batches))
-    return np.asarray(np.concatenate(found), dtype=np.float32)[order]
+
+    def embed_batch(rows: Sequence[int]) -> Vectors:
+        return np.asarray(give([texts[row] for row in rows], batch_size=len(rows)), dtype=np.float32)
+
+    first = [embed_batch(rows) for rows in batches[:1]]  # sets the tokenizer to padding, which no two threads may do
+    found = [*first, *_side_by_side(embed_batch, batches[1:])]
+    return np.asarray(np.concatenate(found)[np.argsort(np.concatenate(batches))])
+
+
+def _side_by_side(embed_batch: Callable[[Sequence[int]], Vectors], batches: Sequence[Sequence[int]]) -> list[Vectors]:
+    """Return the vectors of each batch, on a core of its own: cores that share a small product wait for each other."""
+    threads = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return list(pool.map(embed_batch, batches))
+    finally:
+        torch.set_num_threads(threads)  # what a worker sets holds for the process, too
 
 
 def _token_counts(model: Any, texts: list[str]) -> list[int]:

@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -280,7 +282,36 @@ def test_on_a_cpu_texts_of_as_many_tokens_share_a_batch(tmp_path, monkeypatch):
     monkeypatch.setattr(model, "forward", watched)
     found = LoadedEncoder(model).embed(texts)
     assert all(len(rows) == 1 or len(rows) * max(rows) <= 60 for rows in counts)
-    assert all(min(rows) >= max(after) for rows, after in itertools.pairwise(counts))
+    by_length = sorted(counts, key=max, reverse=True)  # they are encoded side by side
+    assert all(min(rows) >= max(after) for rows, after in itertools.pairwise(by_length))
     assert max(map(max, counts)) == 128  # what the encoder reads at most
     monkeypatch.undo()
     np.testing.assert_allclose(found, np.stack([model.encode(text) for text in texts]), atol=1e-5)
+
+
+def test_batches_side_by_side_give_what_each_gives_alone(tmp_path, monkeypatch):
+    model = sentence_encoder(save_backbone(tmp_path / "bert"))
+    monkeypatch.setattr(embeddings, "_BATCH_TOKENS_ON_CPU", 16)
+    texts = [f"{number} is a number " * (number % 7 + 1) for number in range(200)]
+    expected = model.encode(texts, batch_size=1)
+    tokenizer, threads, used = model.tokenizer, torch.get_num_threads(), []
+    set_padding = tokenizer.set_truncation_and_padding
+
+    def watched(**settings):  # two threads that change it fail at times: "Already borrowed"
+        pads = tokenizer.backend_tokenizer.padding is not None
+        used.append((threading.get_ident(), torch.get_num_threads(), pads))
+        set_padding(**settings)
+
+    monkeypatch.setattr(tokenizer, "set_truncation_and_padding", watched)
+    try:
+        torch.set_num_threads(4)
+        for _ in range(5):  # each time, the tokenizer begins without padding
+            np.testing.assert_allclose(LoadedEncoder(model).embed(texts), expected, atol=1e-5)
+        by_workers = [each for each in used if each[0] != threading.get_ident()]
+        assert len({worker for worker, *_ in by_workers}) > 1
+        assert {tuple(rest) for _, *rest in by_workers} == {(1, True)}
+        assert torch.get_num_threads() == 4
+        with ThreadPoolExecutor(1) as later:
+            assert later.submit(torch.get_num_threads).result() == 4
+    finally:
+        torch.set_num_threads(threads)
