@@ -26,6 +26,7 @@ from october.language_models.answer_training import trained_model
 from october.language_models.generation import end_token_ids
 from october.language_models.training_runs import Kept, trained_once
 
+ONE_SEARCH = "one search, then read"  # what tables call `read_one_search`
 READ_AT_ONCE = 3  # snippets of one search, where there is no second: one would hardly hold both facts
 AGENT = "FireAct agent"  # what `trained_once` keeps it as
 

@@ -11,7 +11,7 @@ from october.agents import AgentSettings, Trajectory
 from october.agents.fireact import INSTRUCTED, AgentTrainingSettings, Selection
 from october.data.documents import CorpusHandle, QuestionHandle
 from october.evaluation import exact_cell
-from october.experiments.fireact._agents import Agent, Agents, prompted, tuned_agent
+from october.experiments.fireact._agents import ONE_SEARCH, Agent, Agents, prompted, tuned_agent
 from october.experiments.fireact._bench import Bench, Search, Split
 from october.experiments.fireact._cells import agent_row, by_composition, left_out_cells, over, viewer
 from october.experiments.fireact._systems import PROMPTED, TUNED
@@ -19,8 +19,6 @@ from october.experiments.fireact._teaching import Teaching, check_first
 from october.language_models import ModelHandle
 from october.reporting import Result, draw_rows
 from october.run import Run
-
-ONE_SEARCH = "one search, then read"
 
 
 def finetuning(

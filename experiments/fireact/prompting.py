@@ -9,7 +9,7 @@ from pydantic import PositiveInt
 
 from october.agents import AgentSettings, Trajectory
 from october.data.documents import CorpusHandle, QuestionHandle
-from october.experiments.fireact._agents import Agent, Agents, prompted
+from october.experiments.fireact._agents import ONE_SEARCH, Agent, Agents, prompted
 from october.experiments.fireact._bench import Bench, Search
 from october.experiments.fireact._cells import METHOD_NAMES, agent_row, over, viewer
 from october.experiments.fireact._teaching import Teaching, check_first
@@ -18,7 +18,6 @@ from october.reporting import Result, draw_rows
 from october.run import Run
 
 IO, COT, REACT = (METHOD_NAMES[method] for method in ("io", "cot", "react"))
-ONE_SEARCH = "one search, then read"
 
 
 def prompting(

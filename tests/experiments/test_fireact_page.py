@@ -30,7 +30,8 @@ def test_every_table_that_runs_here_has_its_place_on_the_page(page):
     published = published_of("fireact")
     claimed = {f"fireact/{claim.table}" for claim in published.claims}
     run = {table.experiment for table in published.tables if table.status == "run"}
-    assert set(re.findall(r"<!-- table:(\S+):start -->", page)) == run == claimed
+    assert run == claimed
+    assert set(re.findall(r"<!-- table:(\S+):start -->", page)) == run | {"fireact/attempts"}  # not the paper's
     assert "<!-- claims:fireact:start -->" in page
     assert "<!-- published:fireact:start -->" in page
 

@@ -32,6 +32,7 @@ from october.experiments.fireact._cells import left_out_cells, viewer
 from october.experiments.fireact._systems import PROMPTED, TUNED, compared
 from october.experiments.fireact._tasks import Task, Tasks
 from october.experiments.fireact._teaching import PromptedTeaching, ReleasedTeaching, ScriptedTeaching, check_first
+from october.experiments.fireact.attempts import attempts
 from october.experiments.fireact.cost import cost
 from october.experiments.fireact.finetuning import finetuning
 from october.experiments.fireact.generalization import generalization
@@ -102,6 +103,32 @@ def test_settings_are_chosen_by_other_questions_which_decide_no_claim(tmp_path, 
     assert {cells["EM"].n for cells in (row.cells for row in result.rows)} == {len(asked)}
     assert not {question.id for question in asked} & {q.id for q in Towns().load("test")}
     assert result.evidence == {}
+
+
+def test_attempts(tmp_path, model):
+    tried = [{"num_trajectories": 2}, {"num_epochs": 2, "learning_rate": 1e-4}]
+    arguments = {**without(folded(model), "split"), "tried": tried}
+    _, result = ran(tmp_path, "attempts", attempts, arguments)
+    found = values(result)
+    assert list(found) == ["one search, then read", "num_trajectories=2", "num_epochs=2, learning_rate=0.0001"]
+    asked = Bench(Towns(), Lands(), Search(), ["bridge_currency"], None, "dev").questions
+    assert {row.cells["EM"].n for row in result.rows} == {len(asked)}
+    before, *tuned = found.values()
+    assert before["EM over one search"] == 0.0
+    for each in tuned:
+        assert each["EM"] == each["EM, bridge_currency"] == 100.0
+        assert each["EM over one search"] == 100.0 - before["EM"] > 0
+    assert result.evidence == {}
+    assert sorted(kept.about["trajectories"] for kept in kept_models(AGENT)) == [2, 4]
+    for wrong, message in (
+        ([*tried, tried[0]], "tried: two attempts are the same"),
+        ([{"epochs": 1}], "tried: there is no epochs; allowed are num_trajectories, "),
+        ([{"num_trajectories": 0}], "tried: num_trajectories=0: must be"),
+        ([{"num_trajectories": 5}], "num_trajectories=5: the teaching gives 4"),
+        ([{"num_epochs": 0}], "num_epochs=0"),
+    ):
+        with pytest.raises(OctoberError, match=message):
+            ran(tmp_path, "wrong", attempts, {**arguments, "tried": wrong})
 
 
 def test_prompting(tmp_path, model):
