@@ -22,6 +22,7 @@ from october.reporting import Result, draw_rows
 from october.run import Run
 
 COUNT = "num_trajectories"
+Changes = Mapping[str, int | float | bool | str | None]  # of settings, by name
 
 
 class Attempt(NamedTuple):
@@ -61,7 +62,7 @@ def attempts(
         tried: Of each student, what is changed in `training`; `num_trajectories` is how many it learns from.
         run: The run.
     """
-    students = {", ".join(f"{key}={value}" for key, value in each.items()): attempt(training, each) for each in tried}
+    students = {named(each): attempt(training, each) for each in tried}
     if len(students) < len(tried):
         raise OctoberError("tried: two attempts are the same")
     most = max((each.num_trajectories or 1 for each in students.values()), default=0)
@@ -90,7 +91,12 @@ def attempts(
     )
 
 
-def attempt(training: AgentTrainingSettings, changes: Mapping[str, int | float | bool | str | None]) -> Attempt:
+def named(changes: Changes) -> str:
+    """Return changes as they are written on a command line."""
+    return ", ".join(f"{name}={value}" for name, value in changes.items()) or "as they are"
+
+
+def attempt(training: AgentTrainingSettings, changes: Changes) -> Attempt:
     """Return settings with some of them changed.
 
     Raises:
