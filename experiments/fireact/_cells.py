@@ -8,7 +8,7 @@ import numpy as np
 from october.agents import Trajectory, write_viewer
 from october.agents.fireact import Selection, answer_scores, trajectory_cells
 from october.data.documents import Question
-from october.evaluation import exact_cell, percent_cell, points_cell
+from october.evaluation import contains_answer, exact_cell, percent_cell, points_cell
 from october.experiments.fireact._bench import Bench, composition, in_turns
 from october.reporting import Cell, Row
 from october.reporting.store import LARGEST_KEPT_PAGE_BYTES
@@ -47,6 +47,18 @@ def by_composition(bench: Bench, made: Sequence[Trajectory], questions: Sequence
     worth = scores(bench, made, questions)
     names = np.array([composition(question) for question in questions])
     return {f"EM, {name}": percent_cell(worth[names == name]) for name in sorted(set(names.tolist()))}
+
+
+def found_cell(made: Sequence[Trajectory], questions: Sequence[Question]) -> dict[str, Cell]:
+    """Return of how many questions (%) a search found a right answer; what is missed beyond them is misread.
+
+    Nothing where no agent searches.
+    """
+    if not any(each.num_searches for each in made):
+        return {}
+    texts = (" ".join(step.observation or "" for step in each.steps) for each in made)
+    pairs = zip(texts, questions, strict=True)
+    return {"answer found": percent_cell([contains_answer(text, asked.answers) for text, asked in pairs])}
 
 
 def over(

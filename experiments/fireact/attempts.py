@@ -15,7 +15,7 @@ from october.data.documents import CorpusHandle, QuestionHandle
 from october.errors import OctoberError
 from october.experiments.fireact._agents import ONE_SEARCH, Agent, Agents, tuned_agent
 from october.experiments.fireact._bench import Bench, Search
-from october.experiments.fireact._cells import agent_row, by_composition, over
+from october.experiments.fireact._cells import agent_row, by_composition, found_cell, over
 from october.experiments.fireact._teaching import Teaching, check_first
 from october.language_models import ModelHandle
 from october.reporting import Result, draw_rows
@@ -83,7 +83,8 @@ def attempts(
     rows = [agent_row(first, name, made, questions=questions) for name, made in given.items()]
     for row in rows:
         row.cells["EM over one search"] = over(first, given[row.name], given[ONE_SEARCH], questions)
-        row.cells.update(by_composition(first, given[row.name], questions))
+        made = given[row.name]
+        row.cells.update({**found_cell(made, questions), **by_composition(first, made, questions)})
     return Result(
         rows=rows,
         figures={"What is answered": draw_rows(run.figures, "attempts", rows, "EM")},

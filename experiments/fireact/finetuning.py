@@ -13,7 +13,7 @@ from october.data.documents import CorpusHandle, QuestionHandle
 from october.evaluation import exact_cell
 from october.experiments.fireact._agents import ONE_SEARCH, Agent, Agents, prompted, tuned_agent
 from october.experiments.fireact._bench import Bench, Search, Split
-from october.experiments.fireact._cells import agent_row, by_composition, left_out_cells, over, viewer
+from october.experiments.fireact._cells import agent_row, by_composition, found_cell, left_out_cells, over, viewer
 from october.experiments.fireact._systems import PROMPTED, TUNED
 from october.experiments.fireact._teaching import Teaching, check_first
 from october.language_models import ModelHandle
@@ -80,7 +80,7 @@ def finetuning(
     rows[-1].cells.update({"taught": exact_cell(sum(len(each.kept) for each in learned)), **left_out_cells(*learned)})
     if folds is not None:
         for row, made in zip(rows, given.values(), strict=True):
-            row.cells.update(by_composition(first, made, questions))
+            row.cells.update({**found_cell(made, questions), **by_composition(first, made, questions)})
     return Result(
         rows=rows,
         evidence={

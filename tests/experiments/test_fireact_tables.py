@@ -12,7 +12,7 @@ import tiny_fireact
 from tiny_fireact import Lands, Towns, acting, claims_of, ran, settings
 
 from october import configuration
-from october.agents import Action, Step, finished, write_trajectories
+from october.agents import Action, Step, Trajectory, finished, write_trajectories
 from october.agents.fireact import (
     AgentTrainingSettings,
     GivenUp,
@@ -22,13 +22,14 @@ from october.agents.fireact import (
     method_of,
     write_alpaca,
 )
+from october.data.documents import Question
 from october.errors import OctoberError
 from october.evaluation import exact_match
 from october.experiments.fireact import _cells as cells_module
 from october.experiments.fireact import cost as cost_module
 from october.experiments.fireact._agents import AGENT, Agents
 from october.experiments.fireact._bench import Bench, Search, in_turns
-from october.experiments.fireact._cells import left_out_cells, viewer
+from october.experiments.fireact._cells import found_cell, left_out_cells, viewer
 from october.experiments.fireact._systems import PROMPTED, TUNED, compared
 from october.experiments.fireact._tasks import Task, Tasks
 from october.experiments.fireact._teaching import PromptedTeaching, ReleasedTeaching, ScriptedTeaching, check_first
@@ -87,6 +88,8 @@ def test_finetuning(tmp_path, model):
     assert found["one search, then read"]["EM"] == 50.0  # it says Pearl, the currency of one country of two
     by_composition = {name: value for name, value in found[TUNED].items() if name.startswith("EM, ")}
     assert by_composition == {"EM, bridge_currency": 100.0}
+    assert found[TUNED]["answer found"] == 100.0
+    assert "answer found" not in found["one search, then read"]  # it reads before it acts
     assert (found[TUNED]["rounds"], found[TUNED]["searches"]) == (3.0, 2.0)
     assert {name: found[TUNED][name] for name in ("taught", *NOTHING_LEFT_OUT)} == {"taught": 4, **NOTHING_LEFT_OUT}
     assert found[TUNED]["seconds, beside others"] > 0
@@ -95,6 +98,17 @@ def test_finetuning(tmp_path, model):
     (kept,) = kept_models(AGENT)
     assert (kept.about["trajectories"], kept.about["model"]) == (4, "student")
     assert {row.published for row in result.rows} - {None} == published_rows("finetuning")
+
+
+def test_an_answer_is_found_where_a_search_gave_it():
+    questions = [Question(str(number), "What?", ("the Euro", "EUR"), "bridge", "test") for number in range(4)]
+    seen = ("Paid in EUR there.", "Euros and europium", None, "Nothing found.")
+    made = [
+        Trajectory(str(number), "What?", "react", (Step("t", Action("search", "s"), observation=text),))
+        for number, text in enumerate(seen)
+    ]
+    assert found_cell(made, questions)["answer found"].value == 25.0
+    assert found_cell([replace(each, steps=()) for each in made], questions) == {}
 
 
 def test_settings_are_chosen_by_other_questions_which_decide_no_claim(tmp_path, model):
