@@ -3,7 +3,6 @@
 The questions are composed as the test's, so of no composition that was taught, but are about other entities.
 """
 
-from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import NamedTuple
 
@@ -22,7 +21,7 @@ from october.reporting import Result, draw_rows
 from october.run import Run
 
 COUNT = "num_trajectories"
-Changes = Mapping[str, int | float | bool | str | None]  # of settings, by name
+Changes = dict[str, int | float | bool | str | None]  # of settings, by name
 
 
 class Attempt(NamedTuple):
@@ -43,7 +42,7 @@ def attempts(
     agent: AgentSettings,
     num_test: PositiveInt | None,
     num_examples: PositiveInt,
-    tried: list[dict[str, int | float | bool | str | None]],
+    tried: list[Changes],
     run: Run,
 ) -> Result:
     """Ask students that were trained in several ways.
@@ -81,9 +80,8 @@ def attempts(
             given[name] += agents.ask(tuned, INSTRUCTED)
     first, questions = benches[0], [question for bench in benches for question in bench.questions]
     rows = [agent_row(first, name, made, questions=questions) for name, made in given.items()]
-    for row in rows:
-        row.cells["EM over one search"] = over(first, given[row.name], given[ONE_SEARCH], questions)
-        made = given[row.name]
+    for row, made in zip(rows, given.values(), strict=True):
+        row.cells["EM over one search"] = over(first, made, given[ONE_SEARCH], questions)
         row.cells.update({**found_cell(made, questions), **by_composition(first, made, questions)})
     return Result(
         rows=rows,

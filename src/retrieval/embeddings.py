@@ -365,6 +365,8 @@ def _embed(model: Any, texts: list[str], *, query: bool) -> Vectors:
 
 def _side_by_side(embed_batch: Callable[[Sequence[int]], Vectors], batches: Sequence[Sequence[int]]) -> list[Vectors]:
     """Return the vectors of each batch, on a core of its own: cores that share a small product wait for each other."""
+    if not batches:  # all fitted into the first, as one query does
+        return []
     threads = torch.get_num_threads()
     try:
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
