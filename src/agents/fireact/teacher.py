@@ -7,7 +7,7 @@
 What it writes stands or falls with real searches: it goes on only with what an observation says, tries the bare name
 where the first query was no good, and gives up where that is none either. So every trajectory can be learnt from: each
 step follows from what stands before it. Of a question over two documents it first looks for what is described there, in
-the question's words, then looks up what it found, and repeats the question before its answer.
+the question's words, then asks the question again with what it found in place of these words.
 """
 
 import re
@@ -225,9 +225,10 @@ def _one_after_the_other(question: Question, names: Sequence[str], first_asked: 
         OctoberError: No phrase of the question stands for what is to be found first.
     """
     first, found = names
-    phrase = described(question.text, first)
-    if phrase is None:
+    description = described(question.text, first)
+    if description is None:
         raise OctoberError("no phrase of the question stands for what is to be found first")
+    phrase, again = description.phrase, description.asked_of(found)
     return [
         Hop(
             name=first,
@@ -245,9 +246,9 @@ def _one_after_the_other(question: Question, names: Sequence[str], first_asked: 
             sentence=question.gold_sentences[1],
             needed=question.answers,
             sought=f"the {asked} of {found}",
-            query=f"What is known of {found}?",
-            told=f"{question.text} It is",
-            thought=f"So I look up {found}.",
+            query=again,
+            told=f"{again} It is",
+            thought=f"So I ask about {found}.",
         ),
     ]
 

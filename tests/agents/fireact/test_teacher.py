@@ -78,10 +78,10 @@ def test_a_trajectory_of_two_real_searches(teacher):
         "Thought: First I need the country of Lowtown.\n"
         "Action: search[the country of Lowtown]\n"
         "Observation: Lowtown lies in Fenland. It has 41,000 inhabitants.\n"
-        "Thought: The country of Lowtown is Fenland. So I look up Fenland.\n"
-        "Action: search[What is known of Fenland?]\n"
+        "Thought: The country of Lowtown is Fenland. So I ask about Fenland.\n"
+        "Action: search[What money has Fenland?]\n"
         "Observation: Fenland: The currency, or money, is the Reed (REE). Fenland lies in Europe.\n"
-        "Thought: What money has the country of Lowtown? It is Reed. So I have the answer.\n"
+        "Thought: What money has Fenland? It is Reed. So I have the answer.\n"
         "Action: finish[Reed]"
     )
     assert (made.id, made.reward, made.method) == (CURRENCY.id, 1.0, "react")
