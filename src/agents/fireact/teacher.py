@@ -7,7 +7,7 @@
 What it writes stands or falls with real searches: it goes on only with what an observation says, tries the bare name
 where the first query was no good, and gives up where that is none either. So every trajectory can be learnt from: each
 step follows from what stands before it. Of a question over two documents it first looks for what is described there, in
-the question's words, then asks the question again with what it found in place of these words.
+the question's words, then asks the question with what it found in place of these words, and looks that up.
 """
 
 import re
@@ -246,9 +246,9 @@ def _one_after_the_other(question: Question, names: Sequence[str], first_asked: 
             sentence=question.gold_sentences[1],
             needed=question.answers,
             sought=f"the {asked} of {found}",
-            query=again,
+            query=f"What is known of {found}?",
             told=f"{again} It is",
-            thought=f"So I ask about {found}.",
+            thought=f"So I ask: {again}",
         ),
     ]
 
