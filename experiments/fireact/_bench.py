@@ -7,7 +7,9 @@ city lies in. Whoever is taught some compositions is asked others.
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from october.agents import (
     CachedTool,
@@ -29,6 +31,7 @@ from october.language_models import EncoderHandle
 from october.retrieval import Retriever, open_retriever, open_sparse_retriever
 
 Split = Literal["dev", "test"]  # of the questions that are asked; students learn from the training split
+Folds = Annotated[list[list[str]], Field(min_length=1)]  # of compositions
 
 
 @dataclass(frozen=True)

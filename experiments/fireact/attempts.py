@@ -13,7 +13,7 @@ from october.agents.fireact import INSTRUCTED, AgentTrainingSettings
 from october.data.documents import CorpusHandle, QuestionHandle
 from october.errors import OctoberError
 from october.experiments.fireact._agents import ONE_SEARCH, Agent, Agents, tuned_agent
-from october.experiments.fireact._bench import Bench, Search
+from october.experiments.fireact._bench import Bench, Folds, Search
 from october.experiments.fireact._cells import agent_row, by_composition, found_cell, over
 from october.experiments.fireact._teaching import Teaching, check_first
 from october.language_models import ModelHandle
@@ -36,7 +36,7 @@ def attempts(
     data: QuestionHandle,
     corpus: CorpusHandle,
     search: Search,
-    folds: list[list[str]],
+    folds: Folds,
     teaching: Teaching,
     training: AgentTrainingSettings,
     agent: AgentSettings,

@@ -12,7 +12,7 @@ from october.agents.fireact import INSTRUCTED, AgentTrainingSettings, Selection
 from october.data.documents import CorpusHandle, QuestionHandle
 from october.evaluation import exact_cell
 from october.experiments.fireact._agents import ONE_SEARCH, Agent, Agents, prompted, tuned_agent
-from october.experiments.fireact._bench import Bench, Search, Split
+from october.experiments.fireact._bench import Bench, Folds, Search, Split
 from october.experiments.fireact._cells import agent_row, by_composition, found_cell, left_out_cells, over, viewer
 from october.experiments.fireact._systems import PROMPTED, TUNED
 from october.experiments.fireact._teaching import Teaching, check_first
@@ -26,7 +26,7 @@ def finetuning(
     data: QuestionHandle,
     corpus: CorpusHandle,
     search: Search,
-    folds: list[list[str]] | None,
+    folds: Folds | None,
     teaching: Teaching,
     training: AgentTrainingSettings,
     agent: AgentSettings,

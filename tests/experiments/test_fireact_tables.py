@@ -344,8 +344,13 @@ def test_the_tables_share_their_student_and_trajectories(size):
     assert taught["react"] in configs[1]["num_trajectories"]
     assert max(configs[1]["num_trajectories"]) == most["react"]
     assert {config["num_test"] for config in configs[:3]} == {configs[0]["num_test"]}
-    mixed = configuration.resolved(configuration.composed(["experiment=fireact/multi_method", f"size={size}"]))
+    mixed, tried = (
+        configuration.resolved(configuration.composed([f"experiment=fireact/{name}", f"size={size}"]))
+        for name in ("multi_method", "attempts")
+    )
     assert mixed["teaching"]["num_trajectories"]["react"] in configs[1]["num_trajectories"]
+    assert tried["folds"] == configs[0]["folds"]
+    assert tried["training"] == configs[0]["training"]
 
 
 @pytest.mark.parametrize("name", ["scaling", "robustness", "multi_method", "cost"])
