@@ -7,8 +7,7 @@
 What it writes stands or falls with real searches: it goes on only with what an observation says, tries the bare name
 where the first query was no good, and gives up where that is none either. So every trajectory can be learnt from: each
 step follows from what stands before it. Of a question over two documents it first looks for what is described there, in
-the question's words, then asks the question with what it found in place of these words, and looks that up. A question
-over one document it answers as it does the second half of such a one.
+the question's words, then looks up what it found, and repeats the question before its answer.
 """
 
 import re
@@ -42,7 +41,6 @@ _ASKED = {
     "work_year": "year",
     "atomic_number": "atomic number",
 }
-_OVER_TWO = ("bridge", "comparison", "yes_no")
 _FACTS = {"border": "neighbour", "same_country": "country"}
 
 
@@ -96,7 +94,7 @@ class Taught:
 
 
 class ScriptedTeacher:
-    """Writes trajectories for worldqa: questions over one or two documents, comparisons, questions for yes or no.
+    """Writes trajectories for worldqa: questions over two documents, comparisons, questions for yes or no.
 
     Args:
         tools: One of them is `search`.
@@ -132,18 +130,15 @@ class ScriptedTeacher:
             OctoberError: It is of a kind that this teacher does not know, or does not name what it is about.
         """
         sort, _, kind = question.id.partition(":")[0].partition("_")
-        single = len(question.gold_documents) == 1 and question.kind == question.id.partition(":")[0]
-        if not single and (question.kind not in _OVER_TWO or sort not in ("bridge", "comparison", "yes")):
+        if question.kind not in ("bridge", "comparison", "yes_no") or sort not in ("bridge", "comparison", "yes"):
             raise OctoberError(f"questions of the kind {question.kind} are not taught")
+        kind = kind.removeprefix("no_")
         if len(question.gold_documents) != len(question.gold_sentences):
             raise OctoberError("its sentences are not one for each document")
         names = [without_disambiguation(self._title(document)) for document in question.gold_documents]
         if not all(_says(question.text, [name]) for name in (names[:1] if question.kind == "bridge" else names)):
             raise OctoberError("the question does not name what it is about")
-        kind = question.kind if single else kind.removeprefix("no_")
         asked = _ASKED.get(kind, kind.replace("_", " "))
-        if single:
-            return [_looked_up(question, names[0], question.text, asked, thought=f"I look up {names[0]}.")]
         if question.kind == "bridge":
             return _one_after_the_other(question, names, _FIRST_ASKED.get(kind, "country"), asked)
         return _side_by_side(question, names, asked)
@@ -230,10 +225,9 @@ def _one_after_the_other(question: Question, names: Sequence[str], first_asked: 
         OctoberError: No phrase of the question stands for what is to be found first.
     """
     first, found = names
-    description = described(question.text, first)
-    if description is None:
+    phrase = described(question.text, first)
+    if phrase is None:
         raise OctoberError("no phrase of the question stands for what is to be found first")
-    phrase, again = description.phrase, description.asked_of(found)
     return [
         Hop(
             name=first,
@@ -245,22 +239,17 @@ def _one_after_the_other(question: Question, names: Sequence[str], first_asked: 
             told=f"{capitalised(phrase)} is",
             thought=f"First I need {phrase}.",
         ),
-        _looked_up(question, found, again, asked, thought=f"So I ask: {again}"),
+        Hop(
+            name=found,
+            asked=asked,
+            sentence=question.gold_sentences[1],
+            needed=question.answers,
+            sought=f"the {asked} of {found}",
+            query=f"What is known of {found}?",
+            told=f"{question.text} It is",
+            thought=f"So I look up {found}.",
+        ),
     ]
-
-
-def _looked_up(question: Question, name: str, text: str, asked: str, *, thought: str) -> Hop:
-    """Return the search for the last document, in which `text` finds the question's answer."""
-    return Hop(
-        name=name,
-        asked=asked,
-        sentence=question.gold_sentences[-1],
-        needed=question.answers,
-        sought=f"the {asked} of {name}",
-        query=f"What is known of {name}?",
-        told=f"{text} It is",
-        thought=thought,
-    )
 
 
 def _fact(question: Question, hop: Hop) -> str:

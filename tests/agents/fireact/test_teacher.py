@@ -78,25 +78,13 @@ def test_a_trajectory_of_two_real_searches(teacher):
         "Thought: First I need the country of Lowtown.\n"
         "Action: search[the country of Lowtown]\n"
         "Observation: Lowtown lies in Fenland. It has 41,000 inhabitants.\n"
-        "Thought: The country of Lowtown is Fenland. So I ask: What money has Fenland?\n"
+        "Thought: The country of Lowtown is Fenland. So I look up Fenland.\n"
         "Action: search[What is known of Fenland?]\n"
         "Observation: Fenland: The currency, or money, is the Reed (REE). Fenland lies in Europe.\n"
-        "Thought: What money has Fenland? It is Reed. So I have the answer.\n"
+        "Thought: What money has the country of Lowtown? It is Reed. So I have the answer.\n"
         "Action: finish[Reed]"
     )
     assert (made.id, made.reward, made.method) == (CURRENCY.id, 1.0, "react")
-
-
-def test_a_question_over_one_document_is_one_search(teacher):
-    says = CURRENCY.gold_sentences[1]
-    single = question("currency:country:F", "What money has Fenland?", ("Reed", "REE"), "currency", says)
-    (made,) = teacher.teach([single]).trajectories
-    (whole,) = teacher.teach([CURRENCY]).trajectories
-    first, last = made.steps
-    assert (first.thought, first.action) == ("I look up Fenland.", Action("search", "What is known of Fenland?"))
-    assert (first.observation, last) == (whole.steps[1].observation, whole.steps[2])
-    (thought,) = teacher.teach([single], "cot").trajectories
-    assert thought.steps[0].thought == "What money has Fenland? It is Reed. So I know the answer."
 
 
 @pytest.mark.parametrize("method", ["react", "reflexion", "cot"])
@@ -150,14 +138,14 @@ def test_what_searches_do_not_find_is_given_up_and_told():
 
 
 def test_questions_that_it_cannot_teach_are_told(teacher):
-    choice = Question("choice:x", "Which is it?", ("a",), "choices", "train", ("x",), ("a",))
+    single = Question("capital:x", "What is it?", ("a",), "capital", "train", ("x",), ("a",))
     lost = question("bridge_capital:city:9+country:F", "What?", ("a",), "bridge", "a", "b")
     unnamed = Question(**{**vars(CURRENCY), "text": "What money do they have there?"})
     uneven = Question(**{**vars(CURRENCY), "gold_sentences": ("a",)})
     scattered = Question(**{**vars(CURRENCY), "text": "Lowtown lies in a country with which money?"})
-    reasons = [given.reason for given in teacher.teach([choice, lost, unnamed, uneven, scattered]).given_up]
+    reasons = [given.reason for given in teacher.teach([single, lost, unnamed, uneven, scattered]).given_up]
     assert reasons == [
-        "questions of the kind choices are not taught",
+        "questions of the kind capital are not taught",
         "the corpus has no document city:9",
         "the question does not name what it is about",
         "its sentences are not one for each document",
