@@ -245,8 +245,8 @@ def _timed(case: Case) -> dict[str, Any]:
     scale = 1000.0 if case.unit == "ms" else 1.0
     ours = statistics.median(ours for ours, _ in pairs)
     peer = statistics.median(peer for _, peer in pairs)
-    entry = _entry(case, ours * scale, peer * scale, peer / ours, [min(ratios), max(ratios)])
-    return {**entry, "repeats": repeats}
+    spread = [min(ratios), max(ratios)] if len(ratios) > 1 else None
+    return {**_entry(case, ours * scale, peer * scale, peer / ours, spread), "repeats": repeats}
 
 
 def _repeats(case: Case, our_seconds: float, peer_seconds: float) -> int:

@@ -70,6 +70,11 @@ def test_calls_that_take_minutes_need_no_warm_up(clock, tmp_path):
     assert (entry["ours"], entry["peer"], entry["spread"]) == (62.0, 126.0, [2.0, 3.0])
 
 
+def test_one_round_has_no_spread(clock, tmp_path):
+    (entry,) = run_benchmark("b", [Case("c", clock.takes("ours", 61), clock.takes("peer", 122), repeats=1)], tmp_path)
+    assert (entry["ratio"], entry["spread"]) == (2.0, None)
+
+
 def test_the_file_is_as_designed(clock, tmp_path, capsys):
     cases = [
         Case(
