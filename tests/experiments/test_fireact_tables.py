@@ -343,7 +343,9 @@ def test_the_tables_share_their_student_and_trajectories(size):
     assert all(config["teaching"]["num_trajectories"] == taught for config in configs[2:])
     assert taught["react"] in configs[1]["num_trajectories"]
     assert max(configs[1]["num_trajectories"]) == most["react"]
-    assert configs[1]["num_test"] == configs[2]["num_test"]
+    same = configs[1:3] if size == "small" else configs[:3]  # finetuning asks fewer there, to end within 8 minutes
+    assert len({config["num_test"] for config in same}) == 1
+    assert size != "small" or configs[0]["num_test"] < configs[1]["num_test"]
     mixed, tried = (
         configuration.resolved(configuration.composed([f"experiment=fireact/{name}", f"size={size}"]))
         for name in ("multi_method", "attempts")
