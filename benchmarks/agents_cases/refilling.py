@@ -6,6 +6,7 @@ from agents_cases.models import random_llama
 from agents_cases.stepping import house_lm
 from agents_cases.tasks import Replies, Task, check, together
 from october.attention import Transformer, decoder_from
+from october.attention.mistral import pack_
 from october.reporting.benchmarks import Case
 
 TRAJECTORIES, SLOTS, MOST_STEPS = 88, 6, 11
@@ -15,7 +16,7 @@ def refilling_cases(divisor: int) -> list[Case]:
     """Return the case: as many questions of each number of steps, from 1 to 11, in a mixed order."""
     count = max(2 * SLOTS, TRAJECTORIES // divisor)
     steps = tuple(1 + place * 7 % MOST_STEPS for place in range(count))
-    return [refilling_case(decoder_from(random_llama()), Task(steps), SLOTS)]
+    return [refilling_case(pack_(decoder_from(random_llama())), Task(steps), SLOTS)]
 
 
 def refilling_case(decoder: Transformer, task: Task, num_slots: int) -> Case:

@@ -16,6 +16,7 @@ from shared_cases.timing import seconds_of
 from agents_cases.models import STOPS, VOCABULARY, random_llama, tokenizer
 from agents_cases.tasks import MAX_NEW_TOKENS, NotingLM, Replies, Task, Writer, check, one_by_one, together
 from october.attention import DecoderLM, DenseCache, Transformer, decoder_from
+from october.attention.mistral import pack_
 from october.reporting.benchmarks import Case, Measured
 
 TRAJECTORIES, ROUNDS, NUM_EXAMPLES = 32, 3, 5
@@ -30,13 +31,13 @@ def stepping_cases(divisor: int) -> list[Case | Measured]:
     return [
         stepping_case(model, shown, "a few-shot prefix of {} tokens", ">=4"),
         stepping_case(model, bare, "no prefix", ">=8"),
-        prefill_case(decoder_from(model), shown),
+        prefill_case(pack_(decoder_from(model)), shown),
     ]
 
 
 def stepping_case(model: Any, task: Task, what: str, bar: str) -> Case:
     """Return the case of one task."""
-    decoder = decoder_from(model)
+    decoder = pack_(decoder_from(model))
     write, settings = faster_writer(model, decoder, task)
     prefix = what.format(len(tokenizer()(task.prompting.prefix)["input_ids"]))
     return Case(

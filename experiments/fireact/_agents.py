@@ -17,6 +17,7 @@ from october.agents import AgentSettings, Prompting, ToolBox, ToolCall, Trajecto
 from october.agents.fireact import AgentTrainingSettings, Selection, train_agent
 from october.agents.trajectory import to_line
 from october.attention import DecoderLM, decoder_from
+from october.attention.mistral import pack_
 from october.data.documents import Question
 from october.errors import OctoberError
 from october.experiments.fireact._bench import Bench, Noise
@@ -55,7 +56,7 @@ class Agent:
         network = network if self.folder is None else trained_model(network, self.folder)
         at_once = self.handle.max_batch_tokens
         try:
-            decoder, ends = decoder_from(network), {*end_token_ids(network), tokenizer.eos_token_id}
+            decoder, ends = pack_(decoder_from(network)), {*end_token_ids(network), tokenizer.eos_token_id}
             return DecoderLM(decoder, tokenizer, end_ids=sorted(ends), max_batch_tokens=at_once)
         except OctoberError:  # an architecture that it does not know
             return TransformersLM(network, tokenizer, max_batch_tokens=at_once)

@@ -80,9 +80,7 @@ class TextTask:
     @cached_property
     def lm(self) -> TransformersLM:
         """The model that reads."""
-        lm = self.model.language_model()
-        assert isinstance(lm, TransformersLM)
-        return lm
+        return self.model.language_model()
 
     @cached_property
     def scorer(self) -> ContinuationLikelihood:

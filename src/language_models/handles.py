@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from .base import LanguageModel
     from .served_lm import ServedLM
+    from .transformers_lm import TransformersLM
 
 Kind = Literal["causal_lm", "encoder"]
 DType = Literal["auto", "float32", "bfloat16"]
@@ -99,17 +100,18 @@ class ModelHandle:
         model, tokenizer = self.load()
         return (model.base_model if self.kind == "causal_lm" else model), tokenizer
 
-    def language_model(self) -> "LanguageModel":
+    def language_model(self) -> "TransformersLM":
         """Return the model behind the `LanguageModel` interface.
 
         Raises:
             OctoberError: As `load`; or the model is an encoder.
         """
+        from . import loading
         from .transformers_lm import TransformersLM
 
         if self.kind != "causal_lm":
             raise OctoberError(f"model {self.name}: an encoder generates no text; choose a causal_lm")
-        return TransformersLM(*self.load(), max_batch_tokens=self.max_batch_tokens)
+        return TransformersLM(*loading.load_for_text(self), max_batch_tokens=self.max_batch_tokens)
 
     def fingerprint(self) -> str:
         """Return 16 digits that identify what decides the outputs: weights, config, tokenizer, dtype, random seed.

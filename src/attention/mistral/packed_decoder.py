@@ -16,8 +16,8 @@ from typing import Any, cast
 import torch
 from jaxtyping import Float
 from torch import nn
-from torch.nn import functional
 
+from ...language_models.packed_linear import PackedLinear
 from ..rotary import Rotation, rotate
 from ..transformer import Attend, DecoderLayer, FeedForward, FeedForwardRunner, RMSNorm, SelfAttention, Transformer
 
@@ -32,6 +32,8 @@ def pack_(decoder: Transformer) -> Transformer:
     for index, layer in enumerate(decoder.layers):
         decoder.layers[index] = pack_layer(cast(DecoderLayer | PackedLayer, layer))
     decoder.add_module("norm", _norm_for_inference(decoder.norm))
+    if not isinstance(decoder.head, PackedLinear):
+        decoder.add_module("head", PackedLinear(decoder.head.weight))
     return decoder
 
 
@@ -154,25 +156,6 @@ class InferenceNorm(nn.Module):
         norm = torch.linalg.vector_norm(hidden, dim=-1, keepdim=True, dtype=weight.dtype)
         normed: torch.Tensor = (hidden / norm.hypot_(parts["shortest"])).mul_(weight)
         return normed if normed.dtype == hidden.dtype else normed.to(hidden.dtype)
-
-    __call__ = forward
-
-
-class PackedLinear(nn.Linear):
-    """A linear map without a bias.
-
-    Args:
-        weight: [outputs, inputs].
-    """
-
-    def __init__(self, weight: Float[torch.Tensor, "outputs inputs"]) -> None:
-        super().__init__(weight.shape[1], weight.shape[0], bias=False, device="meta")
-        self.weight = nn.Parameter(weight, requires_grad=False)
-
-    def forward(self, hidden: Float[torch.Tensor, "*places inputs"]) -> Float[torch.Tensor, "*places outputs"]:
-        """Return the product with the weight."""
-        parts: Parts = self._parameters
-        return functional.linear(hidden, parts["weight"])
 
     __call__ = forward
 

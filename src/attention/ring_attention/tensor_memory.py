@@ -43,7 +43,9 @@ class TensorMemory(TorchDispatchMode):
             self.hold(tensor)
 
     def hold(self, tensor: Tensor) -> None:
-        """Count a tensor from now on, once however many operations return views of it."""
+        """Count a tensor from now on, once however many operations return views of it; not one without a storage."""
+        if tensor.layout is not torch.strided:
+            return
         storage = tensor.untyped_storage()
         address, size = storage._cdata, storage.nbytes()
         if address in self._releases:
@@ -64,7 +66,7 @@ class TensorMemory(TorchDispatchMode):
         """Run an operation and count the tensors that it returns."""
         result = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):
-            if isinstance(leaf, Tensor) and leaf.layout is torch.strided:
+            if isinstance(leaf, Tensor):
                 self.hold(leaf)
         return result
 

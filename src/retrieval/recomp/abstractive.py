@@ -55,7 +55,8 @@ class CausalWriter:
         Raises:
             OctoberError: As `ModelHandle.load`.
         """
-        return cls(handle.language_model(), handle.load()[1])
+        model = handle.language_model()
+        return cls(model, model.tokenizer)
 
     def write(self, inputs: Sequence[str], max_new_tokens: int) -> list[str]:
         """Return the continuations, white space around them removed."""
