@@ -42,6 +42,7 @@ VOCABULARY = [token for kind in KINDS for token in kind]
 _FOLLOWS = 6.0  # how much the head raises what comes next
 _FOUND = 4.0  # how much the head written by hand adds
 _SHARP = 1.6  # its queries and keys
+_SEED = 1  # of those tried, the one that leaves least to rounding: its replies' two likeliest words are never as near
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
@@ -58,7 +59,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
 @torch.no_grad()
 def random_llama() -> LlamaForCausalLM:
     """Return the model: 6 layers 256 wide, 4 heads, feed-forward 688, vocabulary 8,192, float32."""
-    torch.manual_seed(0)
+    torch.manual_seed(_SEED)
     config = LlamaConfig(
         vocab_size=VOCAB_SIZE,
         hidden_size=HIDDEN_SIZE,
