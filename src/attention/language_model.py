@@ -16,6 +16,7 @@ from ..language_models.base import check_context, check_generation, check_scorin
 from ..language_models.batching import CACHED_PER_FED, length_sorted_batches, progress_bar
 from ..language_models.generation import GenerationRules, Request, end_token_ids
 from ..language_models.output_head import token_scores_in_pieces
+from ..language_models.packed_linear import pack_linears_
 from ..language_models.prefix_cache import shared_prefix
 from ..language_models.sampling import row_generators
 from ..language_models.tokens import PromptTokenizer
@@ -283,7 +284,9 @@ class DecoderLM(LanguageModel):
 
 
 def decoder_language_model(handle: ModelHandle) -> DecoderLM:
-    """Return a handle's model run by the house decoder; the weights are shared with `handle.load()`.
+    """Return a handle's model run by the house decoder.
+
+    Weights are shared with `handle.load()`, but for those of linear maps that are packed.
 
     Raises:
         OctoberError: As `ModelHandle.load` and `decoder_from`; or the handle is an encoder's.
@@ -291,9 +294,8 @@ def decoder_language_model(handle: ModelHandle) -> DecoderLM:
     if handle.kind != "causal_lm":
         raise OctoberError(f"model {handle.name}: an encoder generates no text; choose a causal_lm")
     model, tokenizer = handle.load()
-    return DecoderLM(
-        decoder_from(model), tokenizer, end_ids=end_token_ids(model), max_batch_tokens=handle.max_batch_tokens
-    )
+    decoder = pack_linears_(decoder_from(model))
+    return DecoderLM(decoder, tokenizer, end_ids=end_token_ids(model), max_batch_tokens=handle.max_batch_tokens)
 
 
 def check_token_bounds(max_batch_tokens: int, prefill_chunk: int | None) -> None:

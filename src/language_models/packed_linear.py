@@ -5,12 +5,14 @@ decoding step then costs more memory traffic than its weights weigh. oneDNN, whi
 lie so already: two to four times as fast for 2 to 16 rows where there is no AVX-512, and the same for very many.
 """
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import nn
 from torch.nn import functional
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class PackedLinear(nn.Linear):
@@ -41,7 +43,7 @@ class PackedLinear(nn.Linear):
     __call__ = forward
 
 
-def pack_linears_(module: nn.Module) -> nn.Module:
+def pack_linears_(module: Network) -> Network:
     """Pack the linear maps inside a module in place, and return it; it can no longer be trained or moved.
 
     A head that is tied to the embedding becomes a map of its own.
