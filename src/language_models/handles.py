@@ -106,12 +106,11 @@ class ModelHandle:
         Raises:
             OctoberError: As `load`; or the model is an encoder.
         """
-        from . import loading
         from .transformers_lm import TransformersLM
 
         if self.kind != "causal_lm":
             raise OctoberError(f"model {self.name}: an encoder generates no text; choose a causal_lm")
-        return TransformersLM(*loading.load_for_text(self), max_batch_tokens=self.max_batch_tokens)
+        return TransformersLM(*self.load(), max_batch_tokens=self.max_batch_tokens)
 
     def fingerprint(self) -> str:
         """Return 16 digits that identify what decides the outputs: weights, config, tokenizer, dtype, random seed.

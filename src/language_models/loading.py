@@ -19,7 +19,6 @@ from ..files import content_hash
 from ..reporting.environment import cpu_flags
 from .embedded import embedded_folder, load_tokenizer_file
 from .fingerprints import sha256_of_files
-from .packed_linear import pack_linears_
 from .places import model_folder
 
 if TYPE_CHECKING:
@@ -47,25 +46,6 @@ def load_model(handle: "ModelHandle") -> tuple[Any, Any]:
         tokenizer = _tokenizer(handle, folder)
         model = _random_model(handle, folder, dtype) if handle.random_weights else _model(handle, folder, dtype)
     return model.to(device).eval(), tokenizer
-
-
-def load_for_text(handle: "ModelHandle") -> tuple[Any, Any]:
-    """Return what a handle loads, for a model that only reads and writes.
-
-    In float32 on a CPU it is one of its own, whose linear maps are packed; the last ones are kept.
-
-    Raises:
-        OctoberError: As `load_model`.
-    """
-    device = chosen_device(handle.device)
-    packs = device.type == "cpu" and chosen_dtype(handle.dtype, device) == torch.float32
-    return _load_packed(handle) if packs else handle.load()
-
-
-@lru_cache(maxsize=MODELS_KEPT)
-def _load_packed(handle: "ModelHandle") -> tuple[Any, Any]:
-    model, tokenizer = handle.load_own()
-    return pack_linears_(model), tokenizer
 
 
 @lru_cache(maxsize=ENCODERS_KEPT)

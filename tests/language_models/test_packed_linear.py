@@ -3,7 +3,6 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from october.language_models import ModelHandle
 from october.language_models.packed_linear import PackedLinear, pack_linears_
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -57,18 +56,3 @@ def test_maps_inside_a_module_are_packed_wherever_they_are_and_others_left():
     torch.testing.assert_close(pack_linears_(module)(drawn(3, 8)), expected, rtol=1e-5, atol=1e-6)
     assert [type(each) for each in module] == [PackedLinear, PackedLinear, nn.ReLU]
     assert type(pack_linears_(narrow)[0]) is nn.Linear
-
-
-def test_a_handle_packs_a_network_of_its_own_and_keeps_it(tmp_path, llama):
-    llama.model.save_pretrained(tmp_path)
-    llama.tokenizer.save_pretrained(tmp_path)
-    handle = ModelHandle("tiny", path=str(tmp_path), dtype="float32", device="cpu")
-    shared, _ = handle.load()
-    packed = handle.language_model()
-    assert type(packed.model.lm_head) is PackedLinear
-    assert type(shared.lm_head) is nn.Linear, "whoever trains or reads weights finds them as they are"
-    assert handle.language_model().model is packed.model
-    narrow = ModelHandle("tiny", path=str(tmp_path), dtype="bfloat16", device="cpu")
-    assert narrow.language_model().model is narrow.load()[0]
-    (ours,), (theirs,) = (lm.generate(["The capital"], max_new_tokens=9) for lm in (packed, llama))
-    assert ours.token_ids == theirs.token_ids
