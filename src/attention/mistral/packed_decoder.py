@@ -27,7 +27,7 @@ Parts = dict[str, Any]  # of a module, by their names
 def pack_(decoder: Transformer) -> Transformer:
     """Rearrange a decoder for inference, in place; before it is quantised.
 
-    Weights that it shared with another model are copied.
+    Weights that it shared with another model are copied. It can no longer be trained, nor moved to another device.
     """
     for index, layer in enumerate(decoder.layers):
         decoder.layers[index] = pack_layer(cast(DecoderLayer | PackedLayer, layer))
