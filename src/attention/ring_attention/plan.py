@@ -22,7 +22,7 @@ from .documents import Stretches, document_tiles, stretches
 from .layouts import Layout, Run, shard_runs
 from .tiles import Mask, Tile
 
-_PIECES = 4  # so many make the buffers under way small beside the shard itself
+_FEWEST_PIECES, _MOST_PIECES = 4, 16  # what is under way takes a third of attention's memory, or a twelfth
 _TOKENS_A_PIECE = 1024  # at least; shorter ones keep the kernels waiting
 
 
@@ -188,7 +188,10 @@ class Work:
 
 
 def default_pieces(sequence_length: int, world_size: int, layout: Layout, mask: Mask) -> int:
-    """Return a number of pieces: four, or one where they would be short: then memory is no matter, but time is."""
+    """Return a number of pieces: four to sixteen of 1,024 tokens and more, or else one.
+
+    Where fewer than four would come of it, memory is no matter, but time is.
+    """
     travelling = journey(sequence_length, world_size, layout, mask, 1).travelling
-    longest = max(sum(run.length for run in runs) for runs in travelling)
-    return _PIECES if longest >= _PIECES * _TOKENS_A_PIECE else 1
+    pieces = max(sum(run.length for run in runs) for runs in travelling) // _TOKENS_A_PIECE
+    return min(pieces, _MOST_PIECES) if pieces >= _FEWEST_PIECES else 1

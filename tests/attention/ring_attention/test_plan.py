@@ -72,10 +72,15 @@ def test_pieces_hold_every_token_once():
 
 
 def test_short_shards_travel_whole():
-    lengths = (16, 4096, 12 * 1024, 1 << 20)
+    lengths = (16, 4096, 12 * 1024, 16 * 1024)
     assert [default_pieces(length, 4, "contiguous", Mask()) for length in lengths] == [1, 1, 1, 4]
-    for window, pieces in ((4096, 1), (4097, 4)):  # of a longer shard's keys, others need the last W - 1
+    for window, pieces in ((4096, 1), (4097, 4), (8193, 8)):  # of a longer shard's keys, others need the last W - 1
         assert default_pieces(1 << 20, 4, "contiguous", Mask(sliding_window=window)) == pieces
+
+
+def test_longer_shards_travel_in_more_pieces_up_to_sixteen():
+    lengths = (16 * 1024, 20 * 1024 - 4, 20 * 1024, 64 * 1024, 1 << 20)
+    assert [default_pieces(length, 4, "contiguous", Mask()) for length in lengths] == [4, 4, 5, 16, 16]
 
 
 def traffic(layout, length, window, backward):
