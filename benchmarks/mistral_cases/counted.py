@@ -148,8 +148,8 @@ class _KernelPairs(TorchDispatchMode):
             query, key = args[:2]
             rows, columns = query.shape[2], key.shape[2]
             causal = args[FUSED[func]] if len(args) > FUSED[func] else (kwargs or {}).get("is_causal", False)
-            assert not causal or rows == columns, "a causal call is square"
-            computed = rows * (rows + 1) // 2 if causal else rows * columns
+            assert not causal or rows >= columns, "a causal call has no keys beyond its last row"
+            computed = columns * (columns + 1) // 2 + (rows - columns) * columns if causal else rows * columns
             self.pairs += query.shape[0] * query.shape[1] * computed
         return func(*args, **(kwargs or {}))
 

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .tiles import Tile, cut_rectangle, cut_triangle
+from .tiles import WIDE_STRIP, Tile, cut_rectangle, cut_triangle, stairs
 
 _CPU = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _CPU_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
@@ -26,7 +26,8 @@ _EFFICIENT_BACKWARD = torch.ops.aten._scaled_dot_product_efficient_attention_bac
 # Torch's CPU kernel goes through a triangle in blocks of 32 to 256 rows and 512 keys and computes those on the diagonal
 # whole. Cut up, the same triangle takes fewer pairs; but each tile is merged too, and in 16 bits small tiles are slow.
 _CPU_KEY_BLOCK = 512
-CPU_TRIANGLE = 256  # rows
+CPU_TRIANGLE = 256  # keys of a step
+_ROWS_ABOVE = WIDE_STRIP  # of a step's upper triangle, at most, where it is computed with a mask
 PLAIN_SIDE = 1024  # rows and keys whose scores are in memory at once, where no fused kernel serves
 _FLASH_HEAD_DIM = 256  # the largest that CUDA's flash kernel takes
 _FLASH_CAPABILITY = (8, 0)  # the oldest card that it runs on
@@ -80,7 +81,8 @@ def kernel_tiles(tiles: Sequence[Tile], query: Tensor) -> Iterator[Tile]:
             for part in cut_triangle(tile, PLAIN_SIDE):
                 yield from cut_rectangle(part, PLAIN_SIDE)
         elif kernel == "cpu" and query.dtype in (torch.float32, torch.float64):
-            yield from cut_triangle(tile, CPU_TRIANGLE)
+            for part in cut_triangle(tile, WIDE_STRIP):
+                yield from stairs(part, CPU_TRIANGLE)
         else:
             yield tile
 
@@ -94,7 +96,7 @@ def tile_forward(
 ) -> tuple[Float[Tensor, "batch heads height head_dim"], Float[Tensor, "batch heads height"]]:
     """Return the tile's output and log-sum-exp (float32, or float64 for float64)."""
     if _far_by_mask(tile, query):
-        return _forward(query, key, value, scale, causal=False, mask=far_mask(query.dtype)[: tile.height, : tile.width])
+        return _forward(query, key, value, scale, causal=False, mask=_mask(tile, query.dtype))
     if tile.kind == "far":
         output, log_sum_exp = _forward(query.flip(-2), key.flip(-2), value.flip(-2), scale, causal=True)
         return output.flip(-2), log_sum_exp.flip(-1)
@@ -112,7 +114,7 @@ def tile_backward(
 ) -> Gradients:
     """Return the tile's share of the gradients, given output and log-sum-exp of the whole rows."""
     if _far_by_mask(tile, key):
-        return _backward(rows, key, value, scale, causal=False, mask=far_mask(key.dtype)[: tile.height, : tile.width])
+        return _backward(rows, key, value, scale, causal=False, mask=_mask(tile, key.dtype))
     if tile.kind == "far":
         gradients = _backward(rows.reversed(), key.flip(-2), value.flip(-2), scale, causal=True)
         return Gradients(*(gradient.flip(-2) for gradient in gradients))
@@ -123,16 +125,23 @@ def tile_backward(
 
 def _far_by_mask(tile: Tile, tensor: Tensor) -> bool:
     """Tell whether an upper triangle is one block of keys to torch's CPU kernel, which computes it whole anyway."""
-    return tile.kind == "far" and tile.width <= _CPU_KEY_BLOCK and fused_kernel(tensor) == "cpu"
+    one_block = tile.width <= _CPU_KEY_BLOCK and tile.height - tile.width <= _ROWS_ABOVE
+    return tile.kind == "far" and one_block and fused_kernel(tensor) == "cpu"
+
+
+def _mask(tile: Tile, dtype: torch.dtype) -> Tensor:
+    """Return what is added to the scores of an upper triangle, and of the rows above it."""
+    first = _ROWS_ABOVE - (tile.height - tile.width)
+    return far_mask(dtype)[first : first + tile.height, : tile.width]
 
 
 @lru_cache(maxsize=4)
 def far_mask(dtype: torch.dtype) -> Tensor:
-    """Return what is added to the scores of the largest such triangle; its corner serves the smaller ones.
+    """Return the mask of the largest upper triangle, below rows that see all of its keys; a part serves the others.
 
-    It is made once in a process and kept, 1 MiB in float32.
+    It is made once in a process and kept, 3 MiB in float32.
     """
-    below = torch.ones(_CPU_KEY_BLOCK, _CPU_KEY_BLOCK, dtype=torch.bool).tril(-1)
+    below = torch.ones(_ROWS_ABOVE + _CPU_KEY_BLOCK, _CPU_KEY_BLOCK, dtype=torch.bool).tril(-1 - _ROWS_ABOVE)
     return torch.zeros(below.shape, dtype=dtype).masked_fill_(below, -torch.inf)
 
 

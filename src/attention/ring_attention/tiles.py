@@ -35,7 +35,10 @@ WIDE_STRIP = 1024  # rows of a strip of any other band: from 768 on, the CPU ker
 
 @dataclass(frozen=True)
 class Tile:
-    """Queries row to row + height - 1 against keys column to column + width - 1; triangles are square.
+    """Queries row to row + height - 1 against keys column to column + width - 1.
+
+    A triangle is square, or it has more rows than keys (a step of `stairs`): then those after a lower triangle, or
+    before an upper one, attend to all of its keys.
 
     A tile of kind `band` holds the pairs with low <= i - j <= high, i and j counted within it. `sequence` is the
     one of the batch that it belongs to; None for all.
@@ -70,7 +73,7 @@ class Tile:
                 (max(0, i - self.high), min(self.width, i - self.low + 1)) for i in range(self.height)
             )  # keys of row i
             return sum(last - first for first, last in spans)
-        return self.height * (self.height + 1) // 2
+        return self.width * (self.width + 1) // 2 + (self.height - self.width) * self.width
 
 
 @dataclass(frozen=True)
@@ -149,6 +152,21 @@ def cut_triangle(tile: Tile, side: int) -> list[Tile]:
     else:
         square = replace(_part(tile, 0, half, half, rest), kind="full")
     return [*cut_triangle(first, side), square, *cut_triangle(second, side)]
+
+
+def stairs(tile: Tile, side: int) -> list[Tile]:
+    """Cut a triangle into steps of at most `side` keys, each with all rows that see any of them; others stay whole.
+
+    So the gradients of keys are touched once, and the CPU kernel goes through many rows in larger blocks.
+    """
+    if tile.kind not in ("causal", "far"):
+        return [tile]
+    steps = []
+    for column in range(0, tile.width, side):
+        width = min(side, tile.width - column)
+        rows = (column, tile.height) if tile.kind == "causal" else (0, column + width)
+        steps.append(_part(tile, rows[0], column, rows[1] - rows[0], width))
+    return steps
 
 
 def cut_rectangle(tile: Tile, side: int) -> list[Tile]:

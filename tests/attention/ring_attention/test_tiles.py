@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from october.attention.ring_attention import layouts, tiles
 from october.attention.ring_attention.layouts import LAYOUTS, Layout, Run
-from october.attention.ring_attention.tiles import Kind, Mask, Tile, band_tiles, cut_triangle
+from october.attention.ring_attention.tiles import Kind, Mask, Tile, band_tiles, cut_triangle, stairs
 from october.errors import OctoberError
 
 
@@ -19,7 +19,7 @@ def painted(shape: tuple[int, int], parts: list[Tile]) -> np.ndarray:
         kinds = {
             "full": i >= 0,
             "causal": j <= i,
-            "far": j >= i,
+            "far": j >= i - (tile.height - tile.width),
             "band": (i - j >= tile.low) & (i - j <= tile.high),
         }
         count[tile.rows, tile.columns] += kinds[tile.kind]
@@ -86,6 +86,19 @@ def test_a_triangle_is_cut_into_the_same_pairs(kind: Kind, height: int, side: in
     shape = (offset + height, 2 * offset + height)
     np.testing.assert_array_equal(painted(shape, parts), painted(shape, [tile]))
     assert all(part.kind == "full" or part.height == part.width <= side for part in parts) or kind == "full"
+    assert {part.sequence for part in parts} == {offset}
+
+
+@settings(max_examples=200)
+@given(st.sampled_from(["causal", "far", "full"]), st.integers(1, 60), st.integers(1, 20), st.integers(0, 5))
+def test_stairs_have_the_same_pairs_and_each_key_once(kind: Kind, height: int, side: int, offset: int) -> None:
+    tile = Tile(kind, offset, 2 * offset, height, height, sequence=offset)
+    parts = stairs(tile, side)
+    shape = (offset + height, 2 * offset + height)
+    np.testing.assert_array_equal(painted(shape, parts), painted(shape, [tile]))
+    assert sum(part.num_pairs for part in parts) == tile.num_pairs
+    assert sum(part.width for part in parts) == height
+    assert all(part.width <= side and part.width <= part.height for part in parts) or kind == "full"
     assert {part.sequence for part in parts} == {offset}
 
 
