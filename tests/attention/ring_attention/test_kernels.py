@@ -32,6 +32,18 @@ def dense(tile, query, key, value, scale):
     return torch.softmax(scores, -1) @ value.repeat_interleave(group, 1), scores.logsumexp(-1)
 
 
+def assert_dense(tile, query, key, value, grad):
+    """Compare a tile's output, log-sum-exp and gradients with dense attention in float64."""
+    output, sums = tile_forward(tile, query, key, value, 0.7)
+    found = tile_backward(tile, QueryRows(query, output, grad, sums), key, value, 0.7)
+    inputs = [tensor.double().requires_grad_() for tensor in (query, key, value)]
+    expected, expected_sums = dense(tile, *inputs, 0.7)
+    gradients = torch.autograd.grad(expected, inputs, grad.double())
+    assert sums.dtype == (torch.float64 if query.dtype == torch.float64 else torch.float32)
+    for ours, theirs in zip((output, sums, *found), (expected, expected_sums, *gradients), strict=True):
+        torch.testing.assert_close(ours.double(), theirs, rtol=TOLERANCE[query.dtype], atol=TOLERANCE[query.dtype])
+
+
 @pytest.mark.parametrize("plain", [False, True])
 @pytest.mark.parametrize(("kind", "size"), SHAPES + STEPS)
 @given(st.data())
@@ -48,28 +60,14 @@ def test_a_tile_equals_dense_attention(plain, kind, size, data):
     with pytest.MonkeyPatch.context() as patch:
         if plain:
             patch.setattr(kernels, "fused_kernel", lambda _: "plain")
-        output, sums = tile_forward(tile, query, key, value, 0.7)
-        found = tile_backward(tile, QueryRows(query, output, grad, sums), key, value, 0.7)
-    inputs = [tensor.double().requires_grad_() for tensor in (query, key, value)]
-    expected, expected_sums = dense(tile, *inputs, 0.7)
-    gradients = torch.autograd.grad(expected, inputs, grad.double())
-    assert sums.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
-    for ours, theirs in zip((output, sums, *found), (expected, expected_sums, *gradients), strict=True):
-        torch.testing.assert_close(ours.double(), theirs, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+        assert_dense(tile, query, key, value, grad)
 
 
 @pytest.mark.parametrize("height", [4 + 1024, 4 + 1025])
 def test_a_step_with_too_many_rows_for_the_mask_is_reversed(height):
     tile = Tile("far", 0, 0, height, 4)
-    inputs = [torch.randn(1, 2, size, 8, dtype=torch.float64, requires_grad=True) for size in (height, 4, 4)]
-    grad = torch.randn(1, 2, height, 8, dtype=torch.float64)
-    expected = dense(tile, *inputs, 0.7)
-    gradients = torch.autograd.grad(expected[0], inputs, grad)
-    query, key, value = (tensor.detach() for tensor in inputs)
-    found = tile_forward(tile, query, key, value, 0.7)
-    gradients_found = tile_backward(tile, QueryRows(query, found[0], grad, found[1]), key, value, 0.7)
-    for ours, theirs in zip((*found, *gradients_found), (*expected, *gradients), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+    query, grad, key, value = (torch.randn(1, 2, rows, 8, dtype=torch.float64) for rows in (height, height, 4, 4))
+    assert_dense(tile, query, key, value, grad)
 
 
 def test_the_cpu_serves_every_type_by_its_fused_kernel():

@@ -26,6 +26,14 @@ def painted(shape: tuple[int, int], parts: list[Tile]) -> np.ndarray:
     return count
 
 
+def assert_same_pairs(tile: Tile, parts: list[Tile]) -> None:
+    """Compare a tile with the parts that it was cut into."""
+    shape = (tile.row + tile.height, tile.column + tile.width)
+    np.testing.assert_array_equal(painted(shape, parts), painted(shape, [tile]))
+    assert sum(part.num_pairs for part in parts) == tile.num_pairs
+    assert {part.sequence for part in parts} == {tile.sequence}
+
+
 @settings(max_examples=300)
 @given(
     st.integers(1, 40),
@@ -83,10 +91,8 @@ def test_every_pair_of_shards_on_every_layout(
 def test_a_triangle_is_cut_into_the_same_pairs(kind: Kind, height: int, side: int, offset: int) -> None:
     tile = Tile(kind, offset, 2 * offset, height, height, sequence=offset)
     parts = cut_triangle(tile, side)
-    shape = (offset + height, 2 * offset + height)
-    np.testing.assert_array_equal(painted(shape, parts), painted(shape, [tile]))
+    assert_same_pairs(tile, parts)
     assert all(part.kind == "full" or part.height == part.width <= side for part in parts) or kind == "full"
-    assert {part.sequence for part in parts} == {offset}
 
 
 @settings(max_examples=200)
@@ -94,12 +100,9 @@ def test_a_triangle_is_cut_into_the_same_pairs(kind: Kind, height: int, side: in
 def test_stairs_have_the_same_pairs_and_each_key_once(kind: Kind, height: int, side: int, offset: int) -> None:
     tile = Tile(kind, offset, 2 * offset, height, height, sequence=offset)
     parts = stairs(tile, side)
-    shape = (offset + height, 2 * offset + height)
-    np.testing.assert_array_equal(painted(shape, parts), painted(shape, [tile]))
-    assert sum(part.num_pairs for part in parts) == tile.num_pairs
+    assert_same_pairs(tile, parts)
     assert sum(part.width for part in parts) == height
     assert all(part.width <= side and part.width <= part.height for part in parts) or kind == "full"
-    assert {part.sequence for part in parts} == {offset}
 
 
 def test_a_wide_window_costs_two_triangles_and_a_rectangle_a_strip(monkeypatch: pytest.MonkeyPatch) -> None:
