@@ -1,6 +1,6 @@
 """Ring attention against torch's attention in one process, against another package, and against its own formulae.
 
-    python benchmarks/ring_attention.py                    # all of it: about 25 minutes on two cores
+    python benchmarks/ring_attention.py                    # all of it: 25 to 40 minutes on two cores
     python benchmarks/ring_attention.py --divide-by 16     # every length 16 times shorter, only to try the file
 
 Ours runs in two processes of one thread each; torch's `scaled_dot_product_attention` in a process of its own with two

@@ -7,15 +7,16 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from shared_cases.dtypes import dtypes
 from shared_cases.timing import seconds_of
 
 from october.attention.processes import Processes
 from october.attention.ring_attention import ring_attention, shard, unshard
 from october.experiments.ring_attention._ring_common import DTYPES, QUANTITIES, Heads, drawn, relative_error
+from october.language_models.loading import cpu_multiplies_bfloat16
 from october.reporting.benchmarks import Case
 from ring_attention_cases.tasks import HEADS, TOLERANCE, Task, forget, in_float32, results, step
 
+TIMED_DTYPES = ("float32", "bfloat16")  # the second also where the processor only emulates it: a minute a step at most
 BARS = {4096: "<=1.10", 8192: "<=1.10", 16384: "<=1.05"}  # tokens to the most that ours may take of torch's time
 PACKAGE = "ring-attention-pytorch"
 BUCKETS = (256, 512, 1024)  # of the package: the fastest at the shortest length is used
@@ -24,7 +25,10 @@ BUCKETS = (256, 512, 1024)  # of the package: the fastest at the shortest length
 def torch_cases(ring: Processes, single: Processes, divisor: int) -> list[Case]:
     """Return the cases against torch's attention in one process."""
     cases = []
-    for dtype in dtypes():
+    for dtype in TIMED_DTYPES:
+        settings = f"torch {torch.__version__}, scaled_dot_product_attention(is_causal=True), 2 threads"
+        if dtype == "bfloat16" and not cpu_multiplies_bfloat16():
+            settings += "; bfloat16 is emulated on this processor, for both"
         for length, bar in BARS.items():
             ours, peer = Task("ring", length // divisor, dtype), Task("torch", length // divisor, dtype, "contiguous")
             cases.append(
@@ -34,7 +38,7 @@ def torch_cases(ring: Processes, single: Processes, divisor: int) -> list[Case]:
                     peer=lambda task=peer: single.run(step, task),
                     bar=bar,
                     check=same(ring, ours, single, peer),
-                    peer_settings=f"torch {torch.__version__}, scaled_dot_product_attention(is_causal=True), 2 threads",
+                    peer_settings=settings,
                 )
             )
     return cases
