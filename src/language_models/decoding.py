@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 import torch
 from jaxtyping import Float
 from torch.nn import functional
-from transformers import DynamicCache
 
 from .batching import length_sorted_batches
 from .generation import GenerationRules, Request
+from .growing_cache import GrowingCache
+from .output_head import OutputHead
 from .prefix_cache import PrefixCache
 from .prompt_states import aligned_inputs
 
@@ -35,10 +36,16 @@ class ReadPrompts(NamedTuple):
 
 
 class Decoding:
-    """Generates for batches of requests with the same settings."""
+    """Generates for batches of requests with the same settings.
 
-    def __init__(self, model: Any, rules: GenerationRules, max_batch_tokens: int) -> None:
-        self._model = model
+    Args:
+        head: Of the model, whose backbone it knows.
+        rules: How texts go on and end.
+        max_batch_tokens: Tokens, padding included, that pass through the network at once while prompts are read.
+    """
+
+    def __init__(self, head: OutputHead, rules: GenerationRules, max_batch_tokens: int) -> None:
+        self._head = head
         self._rules = rules
         self._max_batch_tokens = max_batch_tokens
 
@@ -54,14 +61,11 @@ class Decoding:
             return self._read(requests, prefix)
         parts = [self._read([requests[index] for index in batch], prefix) for batch in batches]
         order = torch.argsort(torch.tensor([index for batch in batches for index in batch]))
-        return _joined(parts, order.to(self._model.device))
+        return _joined(parts, order.to(self._head.backbone.device))
 
     def _read(self, requests: Sequence[Request], prefix: PrefixCache) -> ReadPrompts:
-        inputs = aligned_inputs([request.prompt_ids for request in requests], prefix, self._model.device)
-        # By a tensor, so that the last states are copied out: for a view of them torch copies the head's weights, once
-        # for each row, unless those want gradients (as loaded ones do and merged adapters' do not).
-        last = torch.tensor([-1], device=self._model.device)
-        logits = self._model(**inputs, use_cache=True, logits_to_keep=last).logits[:, -1]
+        inputs = aligned_inputs([request.prompt_ids for request in requests], prefix, self._head.backbone.device)
+        logits = self._next_logits(**inputs)
         return ReadPrompts(logits, inputs["attention_mask"], inputs["position_ids"][:, -1:], inputs["past_key_values"])
 
     def go_on(self, requests: Sequence[Request], read: ReadPrompts, bar: Any) -> None:
@@ -80,20 +84,22 @@ class Decoding:
                 input_ids, mask, positions = input_ids[rows], mask[rows], positions[rows]
                 cache.batch_select_indices(rows)
             active = [active[row] for row in keep]
-            logits = self._model(
-                input_ids=input_ids,
-                attention_mask=mask,
-                position_ids=positions,
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=1,
-            ).logits[:, -1]
+            logits = self._next_logits(
+                input_ids=input_ids, attention_mask=mask, position_ids=positions, past_key_values=cache
+            )
+
+    def _next_logits(self, **inputs: Any) -> Float[torch.Tensor, "rows vocabulary"]:
+        """Return the logits behind the last token of each row."""
+        last = self._head.backbone(**inputs, use_cache=True).last_hidden_state[:, -1]
+        # Copied out: for a view of all states torch copies the head's weights, once for each row, unless those want
+        # gradients (as loaded ones do and merged adapters' do not).
+        return self._head.logits(last.contiguous())
 
 
 def _joined(parts: Sequence[ReadPrompts], order: torch.Tensor) -> ReadPrompts:
     """Return several batches as one, their ends aligned, the rows in a new order; the first has the longest rows."""
     width = parts[0].mask.shape[1]
-    cache = DynamicCache()
+    cache = GrowingCache()
     for index, layers in enumerate(zip(*(part.cache.layers for part in parts), strict=True)):
         keys = torch.cat([_padded(layer.keys, width) for layer in layers])
         values = torch.cat([_padded(layer.values, width) for layer in layers])

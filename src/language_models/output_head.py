@@ -1,14 +1,18 @@
 """The language-model head applied to chosen positions only: a vocabulary of 262,144 makes all logits expensive."""
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 
 from ..errors import OctoberError
+from .prompt_states import reads_trees
+from .vocabulary_blocks import gains_from_blocks, scores_by_blocks
 
 _LOGITS_AT_ONCE = 1 << 25  # 128 MiB in float32
+_FEW_ROWS = 64  # where torch copies weights, the product the other way round is faster for so many
 
 
 class OutputHead:
@@ -24,22 +28,39 @@ class OutputHead:
         self._soft_cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
         self._check(model)
 
-    def token_scores(self, hidden: Float[torch.Tensor, "n width"], targets: Int[torch.Tensor, " n"]) -> "TokenScores":
-        """Score one target token for each hidden state."""
-        return token_scores_in_pieces(self._logits, self._linear.weight.shape[0], hidden, targets)
+    @cached_property
+    def reads_trees(self) -> bool:
+        """Whether the backbone reads several texts behind one prompt as one row."""
+        return reads_trees(self.backbone)
 
-    def _logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self._linear(hidden)
-        if self._soft_cap is not None:
-            logits = torch.tanh(logits / self._soft_cap) * self._soft_cap
-        return logits
+    def token_scores(
+        self,
+        hidden: Float[torch.Tensor, "states width"],
+        targets: Int[torch.Tensor, " n"],
+        places: Int[torch.Tensor, " n"] | None = None,
+    ) -> "TokenScores":
+        """Score target tokens, each behind a hidden state; see `token_scores_in_pieces`."""
+        weight = self._linear.weight
+        if not gains_from_blocks(self._linear):
+            return token_scores_in_pieces(self.logits, weight.shape[0], hidden, targets, places)
+        places = torch.arange(len(targets)) if places is None else places
+        return TokenScores(*scores_by_blocks(weight, hidden, targets, places, self._capped))
+
+    def logits(self, hidden: Float[torch.Tensor, "n width"]) -> Float[torch.Tensor, "n vocabulary"]:
+        """Return the logits behind hidden states, which lie one after the other in memory."""
+        if 1 < len(hidden) <= _FEW_ROWS and gains_from_blocks(self._linear):
+            return self._capped(torch.mm(self._linear.weight, hidden.T).T.contiguous())
+        return self._capped(self._linear(hidden))
+
+    def _capped(self, logits: torch.Tensor) -> torch.Tensor:
+        return logits if self._soft_cap is None else torch.tanh(logits / self._soft_cap) * self._soft_cap
 
     @torch.inference_mode()
     def _check(self, model: Any) -> None:
         """Compare with the model's own logits once: some models scale them in ways of their own."""
         ids = torch.arange(2, device=model.device)[None]
-        ours = self._logits(self.backbone(input_ids=ids, use_cache=False).last_hidden_state)
-        if not torch.allclose(ours, model(input_ids=ids, use_cache=False).logits, rtol=1e-2, atol=1e-2):
+        ours = self.logits(self.backbone(input_ids=ids, use_cache=False).last_hidden_state[0])
+        if not torch.allclose(ours, model(input_ids=ids, use_cache=False).logits[0], rtol=1e-2, atol=1e-2):
             raise OctoberError(f"{type(model).__name__} computes its logits in a way that scoring does not know")
 
 
@@ -58,18 +79,32 @@ class TokenScores(NamedTuple):
 def token_scores_in_pieces(
     logits_of: Callable[[torch.Tensor], torch.Tensor],
     vocab_size: int,
-    hidden: Float[torch.Tensor, "n width"],
+    hidden: Float[torch.Tensor, "states width"],
     targets: Int[torch.Tensor, " n"],
+    places: Int[torch.Tensor, " n"] | None = None,
 ) -> TokenScores:
-    """Score one target for each hidden state, the logits of a bounded number at a time."""
+    """Score target tokens behind hidden states, the logits of a bounded number of states at a time.
+
+    Args:
+        logits_of: The head.
+        vocab_size: Of its logits.
+        hidden: States; each passes through the head once.
+        targets: Tokens.
+        places: Of the state that each target follows; the first the first, and so on, if not given.
+    """
     at_once = max(1, _LOGITS_AT_ONCE // vocab_size)
-    pieces = []
-    for some, tokens in zip(torch.split(hidden, at_once), torch.split(targets, at_once), strict=True):
+    values = torch.empty(len(targets), device=hidden.device)
+    likeliest = torch.empty(len(targets), dtype=torch.bool, device=hidden.device)
+    if places is None:
+        places = torch.arange(len(targets), device=hidden.device)
+    for first, some in zip(range(0, len(hidden), at_once), torch.split(hidden, at_once), strict=True):
         logits = logits_of(some)
-        largest = logits.amax(dim=-1)
-        chosen = logits.gather(1, tokens[:, None])[:, 0]
-        pieces.append(TokenScores(chosen_log_probabilities(logits, tokens), chosen == largest))
-    return TokenScores(*(torch.cat(parts) for parts in zip(*pieces, strict=True)))
+        here = ((places >= first) & (places < first + at_once)).nonzero()[:, 0]
+        rows = places[here] - first
+        chosen = logits[rows, targets[here]]
+        values[here] = chosen.float() - log_normalizers(logits)[rows]
+        likeliest[here] = chosen == logits.amax(dim=-1)[rows]
+    return TokenScores(values, likeliest)
 
 
 def log_probabilities_in_pieces(
@@ -97,5 +132,14 @@ def log_probabilities_of(
     Torch's `log_softmax` adds up the exponentials of a large vocabulary less exactly than `logsumexp`: with 262,144 of
     them it may be off by 1e-4 and more on processors with short vectors.
     """
-    logits = logits.float()
-    return logits.gather(1, targets) - logits.logsumexp(dim=-1, keepdim=True)
+    return logits.gather(1, targets).float() - log_normalizers(logits)[:, None]
+
+
+def log_normalizers(logits: Float[torch.Tensor, "n vocabulary"]) -> Float[torch.Tensor, " n"]:
+    """Return the logarithm of each row's sum of exponentials, in float32.
+
+    On a processor row by row: the exponentials of one row lie in its caches, those of all do not.
+    """
+    if logits.device.type != "cpu":
+        return logits.float().logsumexp(dim=-1)
+    return torch.stack([row.float().logsumexp(dim=-1) for row in logits.unbind()])

@@ -21,6 +21,8 @@ from jaxtyping import Float
 from transformers import Cache, DynamicCache
 from transformers.cache_utils import DynamicLayer
 
+from .growing_cache import GrowingCache
+
 _SAVED_TOKENS = 256  # fewer tokens saved are not worth a forward pass of their own
 
 
@@ -58,9 +60,9 @@ class PrefixCache:
         """Return a cache that puts the prefix in front of any number of rows."""
         return Cache(layers=[ReadOnlyLayer(keys, values) for keys, values in self._layers])
 
-    def left_padded(self, used: Sequence[int]) -> DynamicCache:
+    def left_padded(self, used: Sequence[int]) -> GrowingCache:
         """Return a growing cache in which row i begins with the first `used[i]` tokens of the prefix."""
-        cache = DynamicCache()
+        cache = GrowingCache()
         if max(used, default=0) > 0:
             for index, (keys, values) in enumerate(self._layers):
                 cache.update(_aligned_right(keys, used), _aligned_right(values, used), index)

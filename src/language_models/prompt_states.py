@@ -8,13 +8,17 @@ sliding layers, which count places, lie as they should:
                                                        [      prompt 1  | text     ]
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from transformers import Cache, DynamicCache
+from jaxtyping import Bool, Int
+from transformers import Cache
 
-from .prefix_cache import PrefixCache, ReadOnlyLayer
+from .prefix_cache import EMPTY_PREFIX, PrefixCache, ReadOnlyLayer
+from .text_trees import TextTree, masks, seen_by_tokens, takes_masks, text_tree
+
+_ALIKE = 0.05  # of the spread of states: 16 bits round by less, a token too many that is seen changes them by more
 
 
 def aligned_inputs(prompts: Sequence[list[int]], prefix: PrefixCache, device: torch.device) -> dict[str, Any]:
@@ -44,28 +48,75 @@ class PromptStates:
         lengths: Of the prompts, in tokens.
     """
 
-    def __init__(self, cache: DynamicCache, lengths: Sequence[int]) -> None:
+    def __init__(self, cache: Cache, lengths: Sequence[int]) -> None:
         self.lengths = list(lengths)
         self._layers = [(layer.keys, layer.values) for layer in cache.layers]
 
-    def followed_by(self, texts: Sequence[tuple[int, list[int]]], device: torch.device) -> dict[str, Any]:
-        """Return what a model is called with to read texts, each a prompt's row and the tokens behind it.
+    def followed_by(self, trees: Sequence[tuple[int, TextTree]], backbone: Any) -> dict[str, Any]:
+        """Return what a model is called with to read texts, each a prompt's row and a tree of what follows it.
 
-        The texts are padded at their ends.
+        Rows are padded at their ends. Trees of one text each need no mask of their own.
         """
-        rows = torch.tensor([row for row, _ in texts], device=device)
-        lengths = torch.tensor([self.lengths[row] for row, _ in texts])[:, None]
-        cached, fed = int(lengths.max()), max(len(ids) for _, ids in texts)
+        device = backbone.device
+        rows = [row for row, _ in trees]
+        lengths = torch.tensor([self.lengths[row] for row in rows])[:, None]
+        cached, fed = int(lengths.max()), max(len(tree.token_ids) for _, tree in trees)
         unused = max(self.lengths) - cached
-        layers = [ReadOnlyLayer(keys[rows, :, unused:], values[rows, :, unused:]) for keys, values in self._layers]
-        padded = [ids + [0] * (fed - len(ids)) for _, ids in texts]
+        chosen = torch.tensor(rows, device=device)
+        layers = [ReadOnlyLayer(keys[chosen, :, unused:], values[chosen, :, unused:]) for keys, values in self._layers]
+        padded = [tree.token_ids + [0] * (fed - len(tree.token_ids)) for _, tree in trees]
+        depths = torch.arange(fed).repeat(len(trees), 1)
+        for row, (_, tree) in enumerate(trees):
+            depths[row, : len(tree.depths)] = torch.tensor(tree.depths)
+        positions, mask = lengths + depths, torch.arange(cached + fed)[None] >= cached - lengths
         return {
             "input_ids": torch.tensor(padded).to(device),
-            "attention_mask": (torch.arange(cached + fed)[None] >= cached - lengths).long().to(device),
-            "position_ids": (lengths + torch.arange(fed)).to(device),
+            "attention_mask": self._mask(mask, positions, trees, backbone),
+            "position_ids": positions.to(device),
             "past_key_values": Cache(layers=layers),
             "use_cache": True,
         }
+
+    @staticmethod
+    def _mask(
+        there: Bool[torch.Tensor, "rows all"],
+        positions: Int[torch.Tensor, "rows fed"],
+        trees: Sequence[tuple[int, TextTree]],
+        backbone: Any,
+    ) -> Any:
+        if all(len(tree.paths) == 1 for _, tree in trees):
+            return there.long().to(backbone.device)
+        fed, cached = positions.shape[1], there.shape[1] - positions.shape[1]
+        inside = torch.stack([seen_by_tokens(tree, fed) for _, tree in trees])
+        seen = torch.cat([there[:, None, :cached].expand(-1, fed, -1), inside], dim=2)
+        cached_positions = there[:, :cached].cumsum(dim=1) - 1
+        found = masks(backbone.config.get_text_config(), seen, positions, cached_positions, backbone.dtype)
+        if isinstance(found, Mapping):
+            return {kind: mask.to(backbone.device) for kind, mask in found.items()}
+        return found.to(backbone.device)
+
+
+@torch.inference_mode()
+def reads_trees(backbone: Any) -> bool:
+    """Return whether a model reads several texts in one row as it reads each alone.
+
+    Attention that takes no mask of any shape does not, nor a network that makes its own of it: tried on a few tokens.
+    """
+    if not takes_masks(backbone):
+        return False
+    highest = backbone.get_input_embeddings().weight.shape[0] - 1
+    prompts, texts = [[min(token, highest) for token in ids] for ids in ([1, 2, 3], [4])], [[5, 6], [5, 7, 1], [8]]
+    texts = [[min(token, highest) for token in ids] for ids in texts]
+    states, tree = read_prompts(backbone, prompts, EMPTY_PREFIX), text_tree(texts)
+    together = backbone(**states.followed_by([(0, tree), (1, tree)], backbone)).last_hidden_state
+    alone = [
+        backbone(input_ids=torch.tensor([prompt + text], device=backbone.device), use_cache=False).last_hidden_state
+        for prompt in prompts
+        for text in texts
+    ]
+    expected = torch.cat([states[0, -len(text) :] for states, text in zip(alone, texts * len(prompts), strict=True)])
+    found = torch.cat([together[row, path] for row in range(len(prompts)) for path in tree.paths])
+    return bool((found - expected).abs().mean() < _ALIKE * expected.std())
 
 
 def read_prompts(backbone: Any, prompts: Sequence[list[int]], prefix: PrefixCache) -> PromptStates:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -11,6 +11,7 @@ from .output_head import OutputHead
 from .prefix_cache import EMPTY_PREFIX, PrefixCache, encode_prefix, shared_prefix
 from .prompt_states import PromptStates, read_prompts
 from .shared_prefixes import PrefixGroup, prefix_groups
+from .text_trees import divided, text_tree
 
 _AT_ONCE_ON_CPU = 1024  # tokens: so many keep a processor busy, and more leave its caches
 TokenPairs = list[tuple[float, bool]]  # of each token: its log-probability, and whether none is likelier
@@ -52,14 +53,23 @@ class Scoring:
     def behind(
         self, states: PromptStates, rows: Sequence[int], sequences: Sequence[list[int]], starts: Sequence[int]
     ) -> list[TokenPairs]:
-        """Return the same for sequences whose first tokens have been read: those of row `rows[i]` of the states."""
-        rests = [(row, ids[states.lengths[row] : -1]) for row, ids in zip(rows, sequences, strict=True)]
-        fed = [len(ids) for _, ids in rests]
+        """Return the same for sequences whose first tokens have been read: those of row `rows[i]` of the states.
+
+        What follows one prompt passes as a tree, where the model reads trees.
+        """
+        rests = [ids[states.lengths[row] : -1] for row, ids in zip(rows, sequences, strict=True)]
+        apart = [[index] for index in range(len(rests))]
+        groups = divided(rows, rests) if self._head.reads_trees else apart
+        trees = [text_tree(rests[index] for index in group) for group in groups]
         found: dict[int, TokenPairs] = {}
-        for batch in self._batches(fed, max(states.lengths)):
-            inputs = states.followed_by([rests[index] for index in batch], self._head.backbone.device)
-            skipped = [states.lengths[rows[index]] for index in batch]
-            found |= self._scored(inputs, batch, sequences, starts, skipped)
+        for batch in self._batches([len(tree.token_ids) for tree in trees], max(states.lengths)):
+            inputs = states.followed_by([(rows[groups[one][0]], trees[one]) for one in batch], self._head.backbone)
+            asked = [
+                _Asked(index, row, path[starts[index] - 1 - states.lengths[rows[index]] :])
+                for row, one in enumerate(batch)
+                for index, path in zip(groups[one], trees[one].paths, strict=True)
+            ]
+            found |= self._scored(inputs, asked, sequences)
         return [found[index] for index in range(len(rests))]
 
     def _batches(self, fed: Sequence[int], cached: int) -> Iterator[list[int]]:
@@ -78,8 +88,11 @@ class Scoring:
             longest = max(len(rests[place]) for place in batch)
             padded = [rests[place] + [0] * (longest - len(rests[place])) for place in batch]
             inputs = {"input_ids": torch.tensor(padded, device=self._head.backbone.device), **cache}
-            indices = [chosen[place] for place in batch]
-            found |= self._scored(inputs, indices, sequences, starts, [prefix.length] * len(batch))
+            asked = [
+                _Asked(chosen[place], row, range(starts[chosen[place]] - 1 - prefix.length, len(rests[place])))
+                for row, place in enumerate(batch)
+            ]
+            found |= self._scored(inputs, asked, sequences)
         return found
 
     def _in_groups(
@@ -93,24 +106,24 @@ class Scoring:
         return dict(zip(members, found, strict=True))
 
     def _scored(
-        self,
-        inputs: dict[str, Any],
-        indices: list[int],
-        sequences: Sequence[list[int]],
-        starts: Sequence[int],
-        skipped: list[int],
+        self, inputs: dict[str, Any], asked: Sequence["_Asked"], sequences: Sequence[list[int]]
     ) -> dict[int, TokenPairs]:
-        """Run a batch; row i is sequence `indices[i]` without its first `skipped[i]` tokens and without its last."""
+        """Run a batch, and return what it tells of the sequences that are asked for."""
         hidden = self._head.backbone(**inputs).last_hidden_state
-        counts = [len(sequences[index]) - starts[index] for index in indices]
-        rows = [row for row, count in enumerate(counts) for _ in range(count)]
-        places = [
-            place - 1 - skip
-            for index, skip in zip(indices, skipped, strict=True)
-            for place in range(starts[index], len(sequences[index]))
-        ]
-        targets = [token for index in indices for token in sequences[index][starts[index] :]]
-        asked = (torch.tensor(some, device=hidden.device) for some in (rows, places))
-        found = self._head.token_scores(hidden[tuple(asked)], torch.tensor(targets, device=hidden.device))
-        self._done(len(indices))
-        return dict(zip(indices, found.rows(counts), strict=True))
+        numbers: dict[tuple[int, int], int] = {}  # of hidden states that something follows
+        places = [numbers.setdefault((each.row, place), len(numbers)) for each in asked for place in each.places]
+        targets = [token for each in asked for token in sequences[each.sequence][-len(each.places) :]]
+        rows, columns = torch.tensor(list(numbers), device=hidden.device).T
+        following = (torch.tensor(some, device=hidden.device) for some in (targets, places))
+        found = self._head.token_scores(hidden[rows, columns], *following)
+        self._done(len(asked))
+        counts = [len(each.places) for each in asked]
+        return dict(zip((each.sequence for each in asked), found.rows(counts), strict=True))
+
+
+class _Asked(NamedTuple):
+    """A sequence in a batch: its index, its row, and the places of that which its last tokens follow, one at least."""
+
+    sequence: int
+    row: int
+    places: Sequence[int]

@@ -74,7 +74,7 @@ class TransformersLM(LanguageModel):
         check_generation(prompts, max_new_tokens, stop, temperature, top_p)
         rules = self._rules(stop, max_new_tokens, temperature, top_p)
         requests, prefix = self._requests(prompts, max_new_tokens, seed)
-        decoding = Decoding(self.model, rules, self.max_batch_tokens)
+        decoding = Decoding(self._head, rules, self.max_batch_tokens)
         fed = [len(request.prompt_ids) - prefix.length for request in requests]
         batches = length_sorted_batches(fed, self.max_batch_tokens, lambda own: prefix.length + own + max_new_tokens)
         with progress_bar(len(prompts), "generating") as bar:
@@ -103,7 +103,7 @@ class TransformersLM(LanguageModel):
         with progress_bar(len(prompts), "generating") as bar:
             scoring, decoding = (
                 Scoring(self._head, self.max_batch_tokens),
-                Decoding(self.model, rules, self.max_batch_tokens),
+                Decoding(self._head, rules, self.max_batch_tokens),
             )
             for batch in length_sorted_batches(fed, self.max_batch_tokens, lambda own: own + largest):
                 scored = decode_and_rescore([grouped[index] for index in batch], prefix, decoding, scoring, bar)

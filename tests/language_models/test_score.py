@@ -99,12 +99,13 @@ def test_the_head_is_applied_in_bounded_pieces(llama, monkeypatch: pytest.Monkey
     from october.language_models import output_head
 
     whole = llama.score(["The"] * 3, [" capital of France"] * 3)
-    sizes = []
-    hook = llama.model.get_output_embeddings().register_forward_hook(lambda m, args, out: sizes.append(out.numel()))
+    sizes, logits = [], output_head.OutputHead.logits
+    noted = lambda head, hidden: (sizes.append(len(hidden)), logits(head, hidden))[1]  # noqa: E731
+    monkeypatch.setattr(output_head.OutputHead, "logits", noted)
+    monkeypatch.setattr(output_head, "gains_from_blocks", lambda linear: False)
     monkeypatch.setattr(output_head, "_LOGITS_AT_ONCE", 2 * llama.model.config.vocab_size)
     in_pieces = llama.score(["The"] * 3, [" capital of France"] * 3)
-    hook.remove()
-    assert max(sizes) == 2 * llama.model.config.vocab_size
+    assert max(sizes) == 2 < sum(sizes)
     assert [s.total for s in in_pieces] == pytest.approx([s.total for s in whole], abs=1e-5)
 
 
@@ -177,3 +178,53 @@ def test_what_fits_is_told_without_scoring(llama, monkeypatch) -> None:
 def test_totals_are_log_probabilities(lm) -> None:
     scores = lm.score(["The", "x"], [" capital", " of France"])
     assert all(score.total < 0 and math.isfinite(score.total) for score in scores)
+
+
+def test_states_that_several_tokens_follow_pass_the_head_once(monkeypatch) -> None:
+    """Against log_softmax in float64, in pieces of any size, in any order of targets."""
+    from october.language_models import output_head
+
+    generator = torch.Generator().manual_seed(0)
+    hidden, weight = torch.randn(7, 16, generator=generator), torch.randn(50, 16, generator=generator)
+    places, targets = torch.randint(7, (20,), generator=generator), torch.randint(50, (20,), generator=generator)
+    logits = hidden.double() @ weight.double().T
+    expected = logits.log_softmax(dim=-1)[places, targets]
+    for at_once in (1, 3, 7, 100):
+        passed = []
+        head = lambda some, passed=passed: (passed.append(len(some)), some @ weight.T)[1]  # noqa: E731
+        monkeypatch.setattr(output_head, "_LOGITS_AT_ONCE", 50 * at_once)
+        found = output_head.token_scores_in_pieces(head, 50, hidden, targets, places)
+        torch.testing.assert_close(found.log_probabilities.double(), expected, atol=1e-5, rtol=0)
+        assert torch.equal(found.likeliest, logits.argmax(dim=-1)[places] == targets)
+        assert sum(passed) == 7
+
+
+@pytest.mark.parametrize("rows", [1, 2, 64, 65])
+def test_products_that_copy_no_weights_are_the_same(llama, monkeypatch, rows) -> None:
+    from october.language_models import output_head
+
+    head = output_head.OutputHead(llama.model)
+    hidden = torch.randn(rows, 32, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    with torch.inference_mode():
+        found = head.logits(hidden)
+        torch.testing.assert_close(found, llama.model.lm_head(hidden), atol=1e-5, rtol=1e-5)
+    assert found.is_contiguous()
+
+
+def test_a_head_with_adapters_keeps_them(llama, monkeypatch) -> None:
+    from copy import deepcopy
+
+    from peft import LoraConfig, get_peft_model
+
+    from october.language_models import output_head
+
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    adapted = get_peft_model(
+        deepcopy(llama.model), LoraConfig(target_modules=["lm_head"], r=2, init_lora_weights=False)
+    ).base_model.model
+    hidden = torch.randn(4, 32, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        found = output_head.OutputHead(adapted).logits(hidden)
+        assert torch.equal(found, adapted.lm_head(hidden))
+        assert not torch.allclose(found, llama.model.lm_head(hidden), atol=1e-2)
