@@ -9,10 +9,9 @@ from jaxtyping import Bool, Float, Int
 
 from ..errors import OctoberError
 from .prompt_states import reads_trees
-from .vocabulary_blocks import gains_from_blocks, scores_by_blocks
+from .vocabulary_blocks import gains_from_blocks, products_by_blocks, scores_by_blocks
 
 _LOGITS_AT_ONCE = 1 << 25  # 128 MiB in float32
-_FEW_ROWS = 64  # where torch copies weights, the product the other way round is faster for so many
 
 
 class OutputHead:
@@ -48,8 +47,8 @@ class OutputHead:
 
     def logits(self, hidden: Float[torch.Tensor, "n width"]) -> Float[torch.Tensor, "n vocabulary"]:
         """Return the logits behind hidden states, which lie one after the other in memory."""
-        if 1 < len(hidden) <= _FEW_ROWS and gains_from_blocks(self._linear):
-            return self._capped(torch.mm(self._linear.weight, hidden.T).T.contiguous())
+        if len(hidden) > 1 and gains_from_blocks(self._linear):
+            return self._capped(products_by_blocks(self._linear.weight, hidden))
         return self._capped(self._linear(hidden))
 
     def _capped(self, logits: torch.Tensor) -> torch.Tensor:

@@ -199,7 +199,7 @@ def test_states_that_several_tokens_follow_pass_the_head_once(monkeypatch) -> No
         assert sum(passed) == 7
 
 
-@pytest.mark.parametrize("rows", [1, 2, 64, 65])
+@pytest.mark.parametrize("rows", [1, 2, 8, 40])
 def test_products_that_copy_no_weights_are_the_same(llama, monkeypatch, rows) -> None:
     from october.language_models import output_head
 
