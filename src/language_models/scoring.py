@@ -58,8 +58,8 @@ class Scoring:
         What follows one prompt passes as a tree, where the model reads trees.
         """
         rests = [ids[states.lengths[row] : -1] for row, ids in zip(rows, sequences, strict=True)]
-        apart = [[index] for index in range(len(rests))]
-        groups = divided(rows, rests) if self._head.reads_trees else apart
+        several = len(set(rows)) < len(rows)
+        groups = divided(rows, rests) if several and self._head.reads_trees else [[index] for index in range(len(rows))]
         trees = [text_tree(rests[index] for index in group) for group in groups]
         found: dict[int, TokenPairs] = {}
         for batch in self._batches([len(tree.token_ids) for tree in trees], max(states.lengths)):

@@ -98,6 +98,7 @@ def fed_tokens() -> Iterator[Callable[[TransformersLM], list[tuple[int, int]]]]:
 
     def watch(lm: TransformersLM) -> list[tuple[int, int]]:
         shapes: list[tuple[int, int]] = []
+        assert lm._head.reads_trees  # tried once for a model, before anything is counted
 
         def note(module: Any, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
             shapes.append((args[0].shape[0], args[0].shape[1]))
