@@ -114,7 +114,7 @@ def reads_trees(backbone: Any) -> bool:
         for prompt in prompts
         for text in texts
     ]
-    expected = torch.cat([states[0, -len(text) :] for states, text in zip(alone, texts * len(prompts), strict=True)])
+    expected = torch.cat([whole[0, -len(text) :] for whole, text in zip(alone, texts * len(prompts), strict=True)])
     found = torch.cat([together[row, path] for row in range(len(prompts)) for path in tree.paths])
     return bool((found - expected).abs().mean() < _ALIKE * expected.std())
 
