@@ -8,7 +8,7 @@ sliding layers, which count places, lie as they should:
                                                        [      prompt 1  | text     ]
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -90,10 +90,8 @@ class PromptStates:
         inside = torch.stack([seen_by_tokens(tree, fed) for _, tree in trees])
         seen = torch.cat([there[:, None, :cached].expand(-1, fed, -1), inside], dim=2)
         cached_positions = there[:, :cached].cumsum(dim=1) - 1
-        found = masks(backbone.config.get_text_config(), seen, positions, cached_positions, backbone.dtype)
-        if isinstance(found, Mapping):
-            return {kind: mask.to(backbone.device) for kind, mask in found.items()}
-        return found.to(backbone.device)
+        config = backbone.config.get_text_config()
+        return masks(config, seen, positions, cached_positions, backbone.dtype, backbone.device)
 
 
 @torch.inference_mode()
@@ -105,8 +103,8 @@ def reads_trees(backbone: Any) -> bool:
     if not takes_masks(backbone):
         return False
     highest = backbone.get_input_embeddings().weight.shape[0] - 1
-    prompts, texts = [[min(token, highest) for token in ids] for ids in ([1, 2, 3], [4])], [[5, 6], [5, 7, 1], [8]]
-    texts = [[min(token, highest) for token in ids] for ids in texts]
+    tried = ([[1, 2, 3], [4]], [[5, 6], [5, 7, 1], [8]])
+    prompts, texts = ([[min(token, highest) for token in ids] for ids in some] for some in tried)
     states, tree = read_prompts(backbone, prompts, EMPTY_PREFIX), text_tree(texts)
     together = backbone(**states.followed_by([(0, tree), (1, tree)], backbone)).last_hidden_state
     alone = [

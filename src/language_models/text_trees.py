@@ -87,6 +87,7 @@ def masks(
     positions: Int[torch.Tensor, "rows fed"],
     cached_positions: Int[torch.Tensor, "rows cached"],
     dtype: torch.dtype,
+    device: torch.device,
 ) -> Float[torch.Tensor, "rows 1 fed all"] | Mapping[str, Float[torch.Tensor, "rows 1 fed all"]]:
     """Return what a model of transformers takes as its mask: one for all layers, or one for each kind of them.
 
@@ -96,13 +97,14 @@ def masks(
         positions: Of the tokens.
         cached_positions: Of what lies in the cache.
         dtype: Of the model.
+        device: Of the model.
     """
     distances = positions[:, :, None] - torch.cat([cached_positions, positions], dim=1)[:, None]
     found = {}
     for kind, window in windows(config).items():
         hidden = ~seen if window is None else ~(seen & (distances < window))
         mask = torch.zeros(hidden.shape, dtype=dtype).masked_fill(hidden, torch.finfo(dtype).min)
-        found[kind] = mask[:, None]
+        found[kind] = mask[:, None].to(device)
     return found if len(found) > 1 else next(iter(found.values()))
 
 

@@ -57,15 +57,12 @@ def test_windows_reach_from_a_tokens_position():
     seen = torch.cat([there[:, None].expand(-1, 3, -1), inside.expand(2, -1, -1)], dim=2)
     positions = torch.tensor([[2, 3, 3], [1, 2, 2]])
     config = LlamaConfig(layer_types=["full_attention", "sliding_attention"], sliding_window=2, num_hidden_layers=2)
-    found = masks(config, seen, positions, there.cumsum(dim=1) - 1, torch.float32)
+    found = masks(config, seen, positions, there.cumsum(dim=1) - 1, torch.float32, seen.device)
     assert set(found) == {"full_attention", "sliding_attention"}
     assert torch.equal(found["full_attention"][:, 0] == 0, seen)
-    windowed = [
-        [[False, True, True, False, False], [False, False, True, True, False], [False, False, True, False, True]],
-        [[False, True, True, False, False], [False, False, True, True, False], [False, False, True, False, True]],
-    ]
-    assert torch.equal(found["sliding_attention"][:, 0] == 0, torch.tensor(windowed))
-    alone = masks(LlamaConfig(), seen, positions, there.cumsum(dim=1) - 1, torch.float32)
+    windowed = [[False, True, True, False, False], [False, False, True, True, False], [False, False, True, False, True]]
+    assert torch.equal(found["sliding_attention"][:, 0] == 0, torch.tensor([windowed] * 2))
+    alone = masks(LlamaConfig(), seen, positions, there.cumsum(dim=1) - 1, torch.float32, seen.device)
     assert torch.equal(alone[:, 0] == 0, seen)
 
 
