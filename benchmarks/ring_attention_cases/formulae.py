@@ -23,11 +23,11 @@ SMALL_HEADS = Heads(num_heads=2, num_kv_heads=2, head_dim=64)  # where eight pro
 ONE_HEAD = Heads(num_heads=1, num_kv_heads=1, head_dim=64)  # and hold long shards
 WINDOW, WINDOW_LENGTH = 2048, 32768
 TRAFFIC_LENGTH, BALANCE_LENGTH = 8192, 16384
-TOKENS_A_PROCESS, MANY_TOKENS_A_PROCESS = 4096, 16384  # where memory is measured; a ring takes 4 pieces, and 16
+TOKENS_A_PROCESS, MANY_TOKENS_A_PROCESS = 4096, 16384  # where memory is measured
 RING_SIZES = (1, 2, 4, 8)
 MEMORY_SIZES = (*RING_SIZES, 16)
 WAYS = ("forward", "backward")
-SMALL_PIECES = 16  # of 256 tokens; by itself a ring takes 4 there, which are faster in 16 bits
+PIECES_LENGTH, FEW_PIECES = 8192, 4  # of the shortest shard that travels in pieces: as chosen against a few long ones
 ERROR_LENGTH, ERROR_SEEDS = 2048, (0, 1, 2)
 
 
@@ -43,11 +43,11 @@ def window_cases(ring: Processes, divisor: int) -> list[Measured]:
 
 def pieces_cases(ring: Processes, divisor: int) -> list[Measured]:
     """Return what the small pieces cost, with which memory does not grow with the processes."""
-    length, cases = BALANCE_LENGTH // divisor, []
+    length, cases = PIECES_LENGTH // divisor, []
     for dtype in dtypes():
-        small, chosen = (Task("ring", length, dtype, num_pieces=pieces) for pieces in (SMALL_PIECES, 4))
-        name = f"causal, {dtype}, S = {length:,}, 2 processes: {SMALL_PIECES} pieces against 4"
-        cases.append(seconds_case(name, ring, (small, chosen), 1.0, None, "ours; medians of interleaved runs"))
+        small, long = (Task("ring", length, dtype, num_pieces=pieces) for pieces in (None, FEW_PIECES))
+        name = f"causal, {dtype}, S = {length:,}, 2 processes: pieces as chosen against {FEW_PIECES}"
+        cases.append(seconds_case(name, ring, (small, long), 1.0, None, "ours; medians of interleaved runs"))
     return cases
 
 

@@ -17,7 +17,7 @@ from pydantic import PositiveFloat, PositiveInt
 from october.attention.ring_attention import Layout, Ring, ring_attention
 from october.attention.ring_attention.interconnect import DEVICES, Device, hop_cost, minimal_block
 from october.attention.ring_attention.layouts import LAYOUTS
-from october.attention.ring_attention.plan import Work, default_pieces, journey
+from october.attention.ring_attention.plan import Work, journey
 from october.attention.ring_attention.tiles import Mask
 from october.evaluation import exact_cell, mean_cell
 from october.experiments.ring_attention._ring_common import Heads, LazyProcesses, drawn_shard, world_sizes_here
@@ -179,7 +179,7 @@ def hop_row(size: int, direction: Direction, lines: Sequence[Timeline]) -> Row:
 
 def balance_row(size: int, layout: Layout, length: int, lines: Sequence[Timeline]) -> Row:
     """Return a layout's row: pairs and seconds of the busiest process, both over the mean."""
-    plan = journey(length, size, layout, Mask(), default_pieces(length, size, layout, Mask()))
+    plan = journey(length, size, layout, Mask(), 1)
     pairs = [Work(plan, rank, None).num_pairs() for rank in range(size)]
     seconds = [
         sum(end - start for spans in line.values() for what, _, start, end in spans if what == "compute")

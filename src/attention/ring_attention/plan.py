@@ -22,8 +22,8 @@ from .documents import Stretches, document_tiles, stretches
 from .layouts import Layout, Run, shard_runs
 from .tiles import Mask, Tile
 
-_FEWEST_PIECES, _MOST_PIECES = 4, 16  # what is under way takes a third of attention's memory, or a twelfth
-_TOKENS_A_PIECE = 1024  # at least; shorter ones keep the kernels waiting
+_MOST_PIECES = 16  # what is under way takes a twelfth of attention's memory then; of four pieces, a third
+_SHORTEST_SHARD = 4096  # tokens; fewer travel whole, as memory is no matter then, but time is
 
 
 @dataclass(frozen=True)
@@ -187,11 +187,17 @@ class Work:
         return sum(tile.num_pairs for tiles in parts for tile in tiles)
 
 
-def default_pieces(sequence_length: int, world_size: int, layout: Layout, mask: Mask) -> int:
-    """Return a number of pieces: four to sixteen of 1,024 tokens and more, or else one.
+def shortest_piece(key: Tensor) -> int:
+    """Return the fewest tokens of keys that take no more time as a piece of their own than as part of a longer one.
 
-    Where fewer than four would come of it, memory is no matter, but time is.
+    1,024 bytes of each number on processors (measured: `benchmarks/ring_attention.py`). Accelerators, which want more
+    work at once, were not measured.
     """
+    return 1024 // key.element_size() if key.device.type == "cpu" else 1024
+
+
+def default_pieces(sequence_length: int, world_size: int, layout: Layout, mask: Mask, shortest: int) -> int:
+    """Return a number of pieces: up to sixteen of at least `shortest` tokens, or one for a shard below 4,096."""
     travelling = journey(sequence_length, world_size, layout, mask, 1).travelling
-    pieces = max(sum(run.length for run in runs) for runs in travelling) // _TOKENS_A_PIECE
-    return min(pieces, _MOST_PIECES) if pieces >= _FEWEST_PIECES else 1
+    tokens = max(sum(run.length for run in runs) for runs in travelling)
+    return min(tokens // shortest, _MOST_PIECES) if tokens >= _SHORTEST_SHARD else 1

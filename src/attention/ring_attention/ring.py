@@ -21,7 +21,7 @@ from .inputs import check_tensors, unit_stride
 from .kernels import QueryRows
 from .layouts import Layout, shard_length
 from .merging import Rows, add_gradients_, zero_gradients
-from .plan import Documents, Journey, Work, default_pieces, journey
+from .plan import Documents, Journey, Work, default_pieces, journey, shortest_piece
 from .tiles import Mask
 from .traffic import GradientTraffic, KeyValueTraffic
 from .transport import Transport
@@ -33,7 +33,7 @@ class Ring:
     Args:
         group: The ranks of the ring, in order; the default group if None.
         time_limit: Seconds within which a message must arrive; then every rank ends with one line that names the peer.
-        num_pieces: Pieces in which a rank's keys and values travel; by length if None. More take less memory.
+        num_pieces: Pieces in which a rank's keys and values travel; by length and type if None. More take less memory.
         check_finite: Look for NaN and infinities in every input and name the rank they come from.
         bytes_per_second: Slows the link down, to study overlap.
 
@@ -137,7 +137,7 @@ def ring_attention(
     query, key, value = map(unit_stride, (query, key, value))
     mask = Mask(causal, sliding_window)
     length = query.shape[2] * ring.world_size if sequence_length is None else sequence_length
-    pieces = ring.num_pieces or default_pieces(length, ring.world_size, layout, mask)
+    pieces = ring.num_pieces or default_pieces(length, ring.world_size, layout, mask, shortest_piece(key))
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     plan = journey(length, ring.world_size, layout, mask, pieces)
     differentiated = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (query, key, value))

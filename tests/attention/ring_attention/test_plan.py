@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from october.attention.ring_attention import Ring, ring_attention, shard, shard_positions
 from october.attention.ring_attention.layouts import LAYOUTS
-from october.attention.ring_attention.plan import Journey, Work, default_pieces, journey
+from october.attention.ring_attention.plan import Journey, Work, default_pieces, journey, shortest_piece
 from october.attention.ring_attention.tiles import Mask
 
 
@@ -73,14 +73,21 @@ def test_pieces_hold_every_token_once():
 
 def test_short_shards_travel_whole():
     lengths = (16, 4096, 12 * 1024, 16 * 1024)
-    assert [default_pieces(length, 4, "contiguous", Mask()) for length in lengths] == [1, 1, 1, 4]
+    assert [default_pieces(length, 4, "contiguous", Mask(), 1024) for length in lengths] == [1, 1, 1, 4]
     for window, pieces in ((4096, 1), (4097, 4), (8193, 8)):  # of a longer shard's keys, others need the last W - 1
-        assert default_pieces(1 << 20, 4, "contiguous", Mask(sliding_window=window)) == pieces
+        assert default_pieces(1 << 20, 4, "contiguous", Mask(sliding_window=window), 1024) == pieces
 
 
 def test_longer_shards_travel_in_more_pieces_up_to_sixteen():
     lengths = (16 * 1024, 20 * 1024 - 4, 20 * 1024, 64 * 1024, 1 << 20)
-    assert [default_pieces(length, 4, "contiguous", Mask()) for length in lengths] == [4, 4, 5, 16, 16]
+    assert [default_pieces(length, 4, "contiguous", Mask(), 1024) for length in lengths] == [4, 4, 5, 16, 16]
+
+
+@pytest.mark.parametrize(("dtype", "tokens", "pieces"), [(torch.float32, 256, 16), (torch.bfloat16, 512, 8)])
+def test_a_piece_is_as_short_as_its_type_allows(dtype, tokens, pieces):
+    shortest = shortest_piece(torch.empty(1, dtype=dtype))
+    assert (shortest, default_pieces(16 * 1024, 4, "contiguous", Mask(), shortest)) == (tokens, pieces)
+    assert shortest_piece(torch.empty(1, dtype=dtype, device="meta")) == 1024
 
 
 def traffic(layout, length, window, backward):
