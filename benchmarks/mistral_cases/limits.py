@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mistral_cases.models import our_full_cache, our_model
 from october.attention import Transformer
-from october.attention.mistral import RollingBufferCache
+from october.attention.mistral import RollingBufferCache, compile_steps_
 from october.attention.mistral.rolling_pass import grouped_read
 from october.language_models.sampling import next_tokens
 from october.reporting.benchmarks import Case
@@ -29,13 +29,15 @@ STEPS = 16  # of a timed call
 
 def limit_cases(divisor: int) -> list[Case]:
     """Return the cases of all dtypes, batches and windows."""
-    shapes = [(dtype, batch, window // divisor) for dtype in dtypes() for batch in BATCHES for window in WINDOWS]
-    return [limit_case(*shape) for shape in shapes]
+    shapes = [(dtype, window // divisor, batch) for dtype in dtypes() for window in WINDOWS for batch in BATCHES]
+    decoders = {shape[:2]: our_model(shape[1], shape[0]) for shape in shapes}
+    layer_by_layer = [limit_case(*shape, decoders[shape[:2]], "layer by layer", None) for shape in shapes]
+    compiled = {shape: compile_steps_(our_model(shape[1], shape[0])) for shape in decoders}
+    return [limit_case(*shape, compiled[shape[:2]], "compiled", BARS[shape[0]]) for shape in shapes] + layer_by_layer
 
 
-def limit_case(dtype: str, batch: int, window: int) -> Case:
-    """Return the case of one shape."""
-    decoder = our_model(window, dtype)
+def limit_case(dtype: str, window: int, batch: int, decoder: Transformer, way: str, bar: str | None) -> Case:
+    """Return the case of one shape, its steps run one way."""
     cache = our_full_cache(decoder, batch)
     steps, limit = greedy_steps(decoder, cache), limit_of(decoder, cache)
 
@@ -44,10 +46,10 @@ def limit_case(dtype: str, batch: int, window: int) -> Case:
             limit()
 
     return Case(
-        name=f"{STEPS} decode steps, {dtype}, batch {batch}, W = {window:,} full: against their limit",
+        name=f"{STEPS} decode steps, {way}, {dtype}, batch {batch}, W = {window:,} full: against their limit",
         ours=lambda: steps(STEPS),
         peer=run_limit,
-        bar=BARS[dtype],
+        bar=bar,
         unit="ms",
         repeats=9,
         peer_settings=f"its own packed linear maps, and one grouped read a layer; {threads()}",

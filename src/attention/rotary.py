@@ -41,8 +41,14 @@ def rotation(
     Angles are computed in float64: in float32 that of position 100,000 would be off by up to a hundredth.
     """
     precise = torch.float32 if positions.device.type == "mps" else torch.float64  # mps has no float64
-    frequencies = _signed_frequencies(head_dim, base, scaling).to(positions.device, precise)
-    angles = positions[:, None, :, None].to(precise) * frequencies
+    return rotation_by(signed_frequencies(head_dim, base, scaling).to(positions.device, precise), positions, dtype)
+
+
+def rotation_by(
+    frequencies: Float[torch.Tensor, " head_dim"], positions: Int[torch.Tensor, "batch sequence"], dtype: torch.dtype
+) -> Rotation:
+    """Return the rotation of tokens at the given positions, by frequencies as precise as angles are to be."""
+    angles = positions[:, None, :, None].to(frequencies.dtype) * frequencies
     return Rotation(angles.cos().to(dtype), angles.sin().to(dtype))
 
 
@@ -66,8 +72,8 @@ def inverse_frequencies(
 
 
 @cache
-def _signed_frequencies(head_dim: int, base: float, scaling: RopeScaling | None) -> Float[torch.Tensor, " head_dim"]:
-    """Return -ω for the first coordinates of the pairs, ω for their partners."""
+def signed_frequencies(head_dim: int, base: float, scaling: RopeScaling | None) -> Float[torch.Tensor, " head_dim"]:
+    """Return -ω for the first coordinates of the pairs, ω for their partners, in float64."""
     with torch.inference_mode(False):
         frequencies = inverse_frequencies(head_dim, base, scaling).double()
         return torch.cat((-frequencies, frequencies))

@@ -12,7 +12,7 @@ knows no paper. Llama, Mistral and Gemma 3 are the same code under different con
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from jaxtyping import Float, Int
@@ -62,6 +62,23 @@ class Cache(Protocol):
         """Store the new keys and values of a layer, and attend to them and to the earlier ones."""
 
 
+class Step(Protocol):
+    """Passes of one new token a row, run in some other way than layer by layer."""
+
+    def takes(
+        self,
+        token_ids: Int[torch.Tensor, "batch sequence"],
+        cache: Cache | None,
+        new_lengths: Sequence[int] | None,
+    ) -> bool:
+        """Tell whether it runs such a pass over such a cache."""
+
+    def __call__(
+        self, token_ids: Int[torch.Tensor, "batch 1"], positions: Int[torch.Tensor, "batch 1"], cache: Any
+    ) -> Float[torch.Tensor, "batch 1 hidden_size"]:
+        """Return the hidden states after the last norm, the new keys and values stored; the cache's pass has begun."""
+
+
 Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
@@ -91,6 +108,7 @@ class Transformer(nn.Module):
         self.attention = attention
         self.feed_forward = feed_forward
         self.checkpoint = checkpoint
+        self.step: Step | None = None
         self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.num_layers))
         self.norm = RMSNorm(config.hidden_size, config)
@@ -129,6 +147,8 @@ class Transformer(nn.Module):
             )
         elif positions is None:
             positions = torch.arange(token_ids.shape[1], device=token_ids.device)[None]
+        if self.step is not None and self.step.takes(token_ids, cache, new_lengths):
+            return self.step(token_ids, positions, cache)
         hidden = self._embed(token_ids)
         rotations = self._rotations(positions, hidden.dtype)
         for index, layer in enumerate(self.layers):

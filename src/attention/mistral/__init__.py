@@ -6,6 +6,7 @@ from ...lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .chat import Conversation, Message, Role, chat_prompt, conversation_from, training_example
+    from .compiled_steps import compile_steps_
     from .conversations import load_conversations
     from .guardrails import (
         CATEGORIES,
@@ -63,6 +64,7 @@ __all__ = [
     "category_named",
     "chat_prompt",
     "check_quantization",
+    "compile_steps_",
     "conversation_from",
     "fine_tune",
     "gather_rolling_cache",
@@ -104,6 +106,7 @@ _HOMES = {
     "category_named": "guardrails",
     "chat_prompt": "chat",
     "check_quantization": "quantization",
+    "compile_steps_": "compiled_steps",
     "conversation_from": "chat",
     "fine_tune": "instruct_training",
     "gather_rolling_cache": "long_prompts",
