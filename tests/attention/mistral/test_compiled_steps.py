@@ -69,6 +69,21 @@ def test_keys_and_values_are_stored_as_by_the_layers_and_buffers_stay_where_they
         assert torch.equal(one[2], other[2])
 
 
+@pytest.mark.parametrize("decoders", ["gemma3"], indirect=True)  # one of its layers keeps every token
+@torch.inference_mode()
+def test_no_step_makes_a_tensor_of_the_size_of_a_buffer(decoders):
+    compiled, _ = decoders
+    cache = RollingBufferCache(compiled.config, 2, 8192)
+    largest = max(buffer.nbytes for buffer in cache.keys)
+    compiled(token_ids(2, 1), cache=cache)
+    with torch.profiler.profile(profile_memory=True) as profile:
+        compiled(token_ids(2, 1), cache=cache)
+        noticed = torch.empty(largest, dtype=torch.uint8)
+    made = [event.nbytes() for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    assert sorted(made)[-1] >= noticed.nbytes  # the profiler sees such a tensor
+    assert sorted(made)[-2] < largest / 2, "only the one made above"
+
+
 @torch.inference_mode()
 def test_other_passes_go_through_the_layers(decoders):
     compiled, decoder = decoders
