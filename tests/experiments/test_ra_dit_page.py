@@ -47,7 +47,7 @@ def test_every_task_that_is_named_has_its_data(page):
 
 def test_the_generated_parts_can_be_filled(page, tmp_path):
     filled = filled_without_records("ra_dit", page, tmp_path)
-    assert filled.count("Not recorded yet: `october experiment=ra_dit/") == 6
+    assert filled.count("Not recorded yet: `october experiment=ra_dit/") == 7
     assert filled.count("Not measured yet: `make benchmarks NAME=ra_dit` does it.") == 1
 
 
