@@ -12,8 +12,8 @@ from shared_cases.timing import seconds_of
 from october.attention.processes import Processes
 from october.attention.ring_attention import ring_attention, shard, unshard
 from october.experiments.ring_attention._ring_common import DTYPES, QUANTITIES, Heads, drawn, relative_error
-from october.language_models.loading import cpu_multiplies_bfloat16
 from october.reporting.benchmarks import Case
+from october.reporting.environment import cpu_multiplies_bfloat16
 from ring_attention_cases.tasks import HEADS, TOLERANCE, Task, forget, in_float32, results, step
 
 TIMED_DTYPES = ("float32", "bfloat16")  # the second also where the processor only emulates it: a minute a step at most

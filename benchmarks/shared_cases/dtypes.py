@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from october.language_models.loading import cpu_multiplies_bfloat16
+from october.reporting.environment import cpu_multiplies_bfloat16
 
 
 @cache

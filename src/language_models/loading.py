@@ -6,7 +6,7 @@ A process that goes through many models (a multirun, an ablation) keeps only the
 import contextlib
 import logging
 from collections.abc import Iterator
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokeni
 
 from ..errors import OctoberError
 from ..files import content_hash
-from ..reporting.environment import cpu_flags
+from ..reporting.environment import cpu_multiplies_bfloat16
 from .embedded import embedded_folder, load_tokenizer_file
 from .fingerprints import sha256_of_files
 from .places import model_folder
@@ -98,13 +98,6 @@ def chosen_dtype(name: str, device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
     return torch.bfloat16 if device.type == "cpu" and cpu_multiplies_bfloat16() else torch.float32
-
-
-@cache
-def cpu_multiplies_bfloat16() -> bool:
-    """Whether the processor has bf16 instructions (AVX-512 BF16, AMX); emulated bf16 is slower than float32."""
-    flags = cpu_flags()
-    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 def _folder(handle: "ModelHandle") -> Path:

@@ -5,6 +5,7 @@ import platform
 import resource
 import subprocess
 import sys
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,6 +62,13 @@ def hardware() -> "Hardware":
 def cpu_flags() -> list[str]:
     """Return the instruction sets of the processor, as Linux names them; none where no system tells."""
     return _first_core().get("flags", "").split()
+
+
+@cache
+def cpu_multiplies_bfloat16() -> bool:
+    """Whether the processor has bf16 instructions (AVX-512 BF16, AMX); emulated bf16 is slower than float32."""
+    flags = cpu_flags()
+    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 def threads() -> int:

@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from ...errors import OctoberError
+from ...reporting.environment import cpu_multiplies_bfloat16
 from ..transformer import Transformer
 
 QuantizedKind = Literal["int8", "int4"]
@@ -101,7 +102,8 @@ class Int8Linear(nn.Module):
         weight, scales = parts["weight"], parts["scales"]
         rows = hidden.reshape(-1, hidden.shape[-1])
         if len(rows) > _FEW_ROWS:
-            return functional.linear(hidden, weight.to(hidden.dtype)).mul_(scales)
+            dtype = hidden.dtype if cpu_multiplies_bfloat16() else torch.float32
+            return functional.linear(hidden.to(dtype), weight.to(dtype)).mul_(scales).to(hidden.dtype)
         return torch._weight_int8pack_mm(rows, weight, scales).view(*hidden.shape[:-1], weight.shape[0])
 
     __call__ = forward

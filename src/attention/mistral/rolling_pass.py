@@ -23,6 +23,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from ...reporting.environment import cpu_multiplies_bfloat16
 from ..causal_attention import PlacedQueries, full_attention
 from ..ring_attention import blockwise_attention, continued_attention
 from .slots import before, write
@@ -126,11 +127,12 @@ def grouped_read(
 ) -> Float[Tensor, "rows kv_heads group head_dim"]:
     """Return a few queries' mixtures of all values that they see; by matrix products where those read faster.
 
-    Torch's fused CPU kernel widens many keys of 16 bits at half the speed of a product; like the plain attention of
-    other packages, the product rounds scores to 16 bits before the softmax, which is in float32.
+    Torch's fused CPU kernel widens many keys of 16 bits at half the speed of a product, where the processor has
+    instructions for that; emulated, the product is six times slower. Like the plain attention of other packages, it
+    rounds scores to 16 bits before the softmax, which is in float32.
     """
     many = keys.shape[0] * keys.shape[2] >= _MANY_KEYS
-    if not many or query.dtype not in (torch.bfloat16, torch.float16) or query.device.type != "cpu":
+    if not many or query.dtype != torch.bfloat16 or query.device.type != "cpu" or not cpu_multiplies_bfloat16():
         return functional.scaled_dot_product_attention(query, keys, values, attn_mask=visible, scale=scale)
     scores = (query @ keys.mT).float() * scale
     if visible is not None:

@@ -15,6 +15,7 @@ from october.attention.mistral import (
     Int8Linear,
     check_quantization,
     pack_,
+    quantization,
     quantize_,
     quantized_int4,
     quantized_int8,
@@ -81,9 +82,11 @@ def whole_numbers(rows, inputs, seed=1):
     return torch.nn.functional.one_hot(chosen, inputs).bfloat16()
 
 
+@pytest.mark.parametrize("native", [True, False])
 @pytest.mark.parametrize("rows", [1, 2, 3, 16, 17, 40])
-def test_products_with_one_weight_are_that_weight(rows):
-    """Exactly what the reference dequantises, rounded to bfloat16, for few rows and many."""
+def test_products_with_one_weight_are_that_weight(rows, native, monkeypatch):
+    """Exactly what the reference dequantises, rounded to bfloat16, for few rows and many, whatever the processor."""
+    monkeypatch.setattr(quantization, "cpu_multiplies_bfloat16", lambda: native)
     linear = random_linear(96, 48)
     hidden = whole_numbers(rows, 96)
     weight = dequantized_int8(quantized_int8(linear.weight.detach()))
@@ -94,10 +97,12 @@ def test_products_with_one_weight_are_that_weight(rows):
     assert ((found - expected).abs() <= 2**-8 * expected.abs() + 2**-8 * weight.abs().amax(1)).all()
 
 
+@pytest.mark.parametrize("native", [True, False])
 @pytest.mark.parametrize("rows", [(1,), (2, 3), (5, 1, 4), (2, 0)])
 @pytest.mark.parametrize("kind", ["int8", "int4"])
 @pytest.mark.parametrize("inputs", [128, 512])
-def test_products_equal_those_of_the_dequantised_weights(rows, kind, inputs):
+def test_products_equal_those_of_the_dequantised_weights(rows, kind, inputs, native, monkeypatch):
+    monkeypatch.setattr(quantization, "cpu_multiplies_bfloat16", lambda: native)
     linear = random_linear(inputs, 64, dtype=torch.bfloat16)
     hidden = torch.randn(*rows, inputs, generator=torch.Generator().manual_seed(2)).bfloat16()
     if kind == "int8":

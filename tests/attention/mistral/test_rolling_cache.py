@@ -9,7 +9,7 @@ from tiny_decoders import LargestTensor, attention_by_loops
 from tiny_mistral import VOCABULARY, decoder_of, feed, texts_of, whole
 
 from october.attention import DenseCache
-from october.attention.mistral import RollingBufferCache
+from october.attention.mistral import RollingBufferCache, rolling_pass
 from october.attention.mistral.rolling_pass import grouped_read
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -148,8 +148,9 @@ def test_a_decode_step_makes_nothing_of_the_size_of_the_cache(dtype, ragged, len
 
 @pytest.mark.parametrize("ragged", [False, True])
 @torch.inference_mode()
-def test_nor_does_one_that_reads_many_keys_of_16_bits_by_products(ragged):
+def test_nor_does_one_that_reads_many_keys_of_16_bits_by_products(ragged, monkeypatch):
     """Their scores are as many numbers as there are keys, for each head that shares these, in 32 bits."""
+    monkeypatch.setattr(rolling_pass, "cpu_multiplies_bfloat16", lambda: True)
     rows, window, group = 4, 600, 4
     cache, largest = largest_of_a_step(torch.bfloat16, rows, window, 700, 3 * ragged, head_dim=64)
     assert rows * window * 4 <= largest <= rows * window * 4 * group
@@ -231,7 +232,9 @@ def test_what_a_row_held_before_is_gone():
 
 @pytest.mark.parametrize("head_dim", [64, 128])
 @pytest.mark.parametrize("ragged", [False, True])
-def test_many_keys_of_16_bits_are_read_to_their_rounding(head_dim, ragged):
+@pytest.mark.parametrize("native", [False, True])
+def test_many_keys_of_16_bits_are_read_to_their_rounding(head_dim, ragged, native, monkeypatch):
+    monkeypatch.setattr(rolling_pass, "cpu_multiplies_bfloat16", lambda: native)
     generator = torch.Generator().manual_seed(3)
     query = torch.randn(2, 3, 4, head_dim, generator=generator).bfloat16()
     keys, values = torch.randn(2, 2, 3, 1500, head_dim, generator=generator).bfloat16()
