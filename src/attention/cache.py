@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from ..errors import OctoberError
 from .causal_attention import Attention, PlacedQueries, full_attention
 from .decoder_config import DecoderConfig
-from .transformer import Cache
+from .transformer import Cache, token_of_each_row
 
 
 class RowCache(Cache, Protocol):
@@ -27,6 +27,20 @@ class RowCache(Cache, Protocol):
     """
 
     lengths: list[int]
+
+    def attend(
+        self,
+        layer: int,
+        query: Float[torch.Tensor, "batch heads sequence head_dim"],
+        key: Float[torch.Tensor, "batch kv_heads sequence head_dim"],
+        value: Float[torch.Tensor, "batch kv_heads sequence head_dim"],
+        *,
+        positions: Int[torch.Tensor, "batch sequence"],
+        sliding_window: int | None,
+        scale: float,
+        asked: Int[torch.Tensor, " batch"] | None = None,
+    ) -> Float[torch.Tensor, "batch heads queries head_dim"]:
+        """As `Cache.attend`; `asked` names the last new token of each row, and then that one attends alone."""
 
     def add_rows(self, count: int) -> None:
         """Put empty rows after the others."""
@@ -145,8 +159,9 @@ class DenseCache:
         positions: Int[torch.Tensor, "batch sequence"],
         sliding_window: int | None,
         scale: float,
-    ) -> Float[torch.Tensor, "batch heads sequence head_dim"]:
-        """Store and attend; see `Cache.attend`.
+        asked: Int[torch.Tensor, " batch"] | None = None,
+    ) -> Float[torch.Tensor, "batch heads queries head_dim"]:
+        """Store and attend; see `RowCache.attend`.
 
         Raises:
             OctoberError: A gradient is wanted: none goes through what was stored.
@@ -156,10 +171,13 @@ class DenseCache:
             raise OctoberError("a DenseCache keeps no gradients: call the decoder under torch.inference_mode()")
         self._pass.write(key, self.keys[layer])
         self._pass.write(value, self.values[layer])
-        if self._pass.nothing_before:
+        queries = self._pass.queries
+        if asked is not None:
+            query, queries = token_of_each_row(query, asked), self._pass.last_queries
+        elif self._pass.nothing_before:
             return self._attention(query, key, value, sliding_window=sliding_window, segment_ids=None, scale=scale)
         rows = slice(0, query.shape[0])
-        return self._pass.queries.attend(
+        return queries.attend(
             query, self.keys[layer][rows], self.values[layer][rows], sliding_window=sliding_window, scale=scale
         )
 
@@ -230,6 +248,8 @@ class _Pass:
         stored = max(start + count for start, count in zip(starts, new, strict=True))
         self.nothing_before = max(starts) == 0
         self.queries = PlacedQueries(starts, num_tokens, stored, device)
+        last = [max(start + count - 1, 0) for start, count in zip(starts, new, strict=True)]
+        self.last_queries = PlacedQueries(last, 1, stored, device)
         places = torch.arange(num_tokens)
         self.positions = torch.tensor(starts)[:, None] + places
         self._start = starts[0] if len(set(starts)) == 1 and min(new) == num_tokens else None

@@ -4,7 +4,7 @@
     row 1   [x x x x][x x]                  rows that have run out take part no longer, or as padding that leaves
     row 2   [x x x x][x]                    no trace where a later row goes on
 
-Only the states after each row's last token are kept: those that the next token is chosen from.
+Only the states after each row's last token are made: those that the next token is chosen from.
 """
 
 from collections.abc import Sequence
@@ -55,12 +55,11 @@ def prefill(
     states: torch.Tensor | None = None
     for first in range(0, max(lengths), step):
         chunks = _chunks(token_rows, first, step)
-        hidden = decoder(padded(chunks, device), cache=cache, new_lengths=[len(chunk) for chunk in chunks])
+        last = decoder.last_states(padded(chunks, device), cache, [len(chunk) for chunk in chunks])
         if states is None:
-            states = hidden.new_empty(len(lengths), hidden.shape[2])
+            states = last.new_empty(len(lengths), last.shape[1])
         ending = [row for row in range(len(chunks)) if first < lengths[row] <= first + step]
-        states[ending] = hidden[ending, [lengths[row] - first - 1 for row in ending]]
-        del hidden  # else it would be there beside the next chunk's
+        states[ending] = last[ending]
     assert states is not None
     return states
 

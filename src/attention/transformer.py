@@ -12,7 +12,7 @@ knows no paper. Llama, Mistral and Gemma 3 are the same code under different con
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from jaxtyping import Float, Int
@@ -24,6 +24,9 @@ from ..errors import OctoberError
 from .causal_attention import Attention, full_attention
 from .decoder_config import DecoderConfig
 from .rotary import Rotation, rotate, rotation
+
+if TYPE_CHECKING:
+    from .cache import RowCache
 
 FeedForwardRunner = Callable[[nn.Module, torch.Tensor], torch.Tensor]
 _INITIAL_STANDARD_DEVIATION = 0.02
@@ -161,6 +164,38 @@ class Transformer(nn.Module):
         normed: torch.Tensor = self.norm(hidden)
         return normed
 
+    def last_states(
+        self, token_ids: Int[torch.Tensor, "batch sequence"], cache: "RowCache", new_lengths: Sequence[int]
+    ) -> Float[torch.Tensor, "batch hidden_size"]:
+        """Return the state after each row's last new token alone: what `forward` returns there.
+
+        The other tokens end with their keys and values in the last layer: nothing reads what they would become there.
+
+        Args:
+            token_ids: Tokens.
+            cache: Earlier tokens; takes up the new ones.
+            new_lengths: How many of each row's tokens count; the state of a row without any says nothing.
+
+        Raises:
+            OctoberError: As `forward`.
+        """
+        if token_ids.ndim == 2 and token_ids.shape[1] == 1:
+            state: torch.Tensor = self(token_ids, cache=cache, new_lengths=new_lengths)
+            return state[:, 0]
+        _check_arguments(token_ids, None, cache, new_lengths)
+        shape = (token_ids.shape[0], token_ids.shape[1])
+        positions = cache.begin(shape, positions=None, new_lengths=new_lengths)
+        hidden = self._embed(token_ids)
+        rotations = self._rotations(positions, hidden.dtype)
+        *lower, highest = self.layers
+        for index, layer in enumerate(lower):
+            hidden = layer(hidden, rotations[index], self._attend(index, positions, None, cache), self.feed_forward)
+        last = torch.tensor([max(count, 1) - 1 for count in new_lengths], device=token_ids.device)
+        window, scale = self.config.sliding_windows[-1], self.config.scale
+        attend = partial(cache.attend, len(lower), positions=positions, sliding_window=window, scale=scale, asked=last)
+        normed: torch.Tensor = self.norm(highest(hidden, rotations[-1], attend, self.feed_forward, last))
+        return normed[:, 0]
+
     def logits(self, hidden: Float[torch.Tensor, "*places hidden_size"]) -> Float[torch.Tensor, "*places vocab_size"]:
         """Return the logits of the next token for some of the hidden states that `forward` returned."""
         result: torch.Tensor = self.head(hidden)
@@ -213,9 +248,11 @@ class DecoderLayer(nn.Module):
         by: Rotation,
         attend: Attend,
         run: FeedForwardRunner | None = None,
-    ) -> Float[torch.Tensor, "batch sequence hidden_size"]:
-        """Return the residual stream after this layer."""
-        hidden = hidden + self.attention(hidden, by, attend)
+        asked: Int[torch.Tensor, " batch"] | None = None,
+    ) -> Float[torch.Tensor, "batch places hidden_size"]:
+        """Return the residual stream after this layer: of all tokens, or of one of each row, to which `attend` cuts."""
+        mixed = self.attention(hidden, by, attend)
+        hidden = (hidden if asked is None else token_of_each_row(hidden, asked)) + mixed
         added: torch.Tensor = self.feed_forward(hidden) if run is None else run(self.feed_forward, hidden)
         return hidden + added
 
@@ -273,6 +310,13 @@ class FeedForward(nn.Module):
         normed = self.norm(hidden)
         result: torch.Tensor = self.post_norm(self.down(self.activation(self.gate(normed)) * self.up(normed)))
         return result
+
+
+def token_of_each_row(
+    states: Float[torch.Tensor, "batch *heads sequence width"], asked: Int[torch.Tensor, " batch"]
+) -> Float[torch.Tensor, "batch *heads 1 width"]:
+    """Return the states of one token of each row."""
+    return states.take_along_dim(asked.view(-1, *[1] * (states.ndim - 1)), dim=-2)
 
 
 class RMSNorm(nn.Module):

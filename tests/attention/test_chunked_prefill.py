@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from one_line import one_line
 
 from october.attention import PREFILL_CHUNK, DecoderConfig, DenseCache, Transformer, prefill
+from october.attention.mistral import RollingBufferCache, pack_
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -61,6 +62,30 @@ def test_rows_that_have_run_out_are_fed_no_more(monkeypatch):
     shapes.clear()
     prefill(DECODER, [[1] * (PREFILL_CHUNK + 3)], cache_of(1))
     assert shapes == [(1, PREFILL_CHUNK), (1, 3)]
+
+
+@pytest.mark.parametrize("cache", [DenseCache, RollingBufferCache])
+@pytest.mark.parametrize("finish", [lambda decoder: decoder, pack_])
+def test_the_last_layer_works_on_the_last_tokens_alone(cache, finish):
+    """The states are those of a pass over all tokens, from which it saves nearly a whole layer."""
+    decoder = finish(Transformer(CONFIG, seed=2).requires_grad_(False))
+    worked_on = []
+
+    def run(network, hidden):
+        worked_on.append(hidden.shape[:2])
+        return network(hidden)
+
+    decoder.feed_forward = run
+    rows, lengths = torch.randint(29, (3, 9), generator=torch.Generator().manual_seed(3)), [9, 2, 6]
+    caches = [cache(CONFIG, 3, 20) for _ in range(2)]
+    for _ in range(2):  # from an empty cache, and after what it holds
+        worked_on.clear()
+        found = decoder.last_states(rows, caches[0], lengths)
+        assert worked_on == [(3, 9), (3, 1)]
+        every = decoder(rows, cache=caches[1], new_lengths=lengths)
+        torch.testing.assert_close(found, every[[0, 1, 2], [8, 1, 5]], rtol=0, atol=2e-6)
+        for mine, other in zip(caches[0].keys, caches[1].keys, strict=True):
+            torch.testing.assert_close(mine, other, rtol=0, atol=2e-6)
 
 
 def test_bad_arguments_are_named():

@@ -14,12 +14,21 @@ rounding may differ.
 from typing import Any, cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import nn
 
 from ...language_models.packed_linear import PackedLinear
 from ..rotary import Rotation, rotate
-from ..transformer import Attend, DecoderLayer, FeedForward, FeedForwardRunner, RMSNorm, SelfAttention, Transformer
+from ..transformer import (
+    Attend,
+    DecoderLayer,
+    FeedForward,
+    FeedForwardRunner,
+    RMSNorm,
+    SelfAttention,
+    Transformer,
+    token_of_each_row,
+)
 
 Parts = dict[str, Any]  # of a module, by their names
 
@@ -57,10 +66,12 @@ class PackedLayer(nn.Module):
         by: Rotation,
         attend: Attend,
         run: FeedForwardRunner | None = None,
-    ) -> Float[torch.Tensor, "batch sequence hidden_size"]:
-        """Return the residual stream after this layer."""
+        asked: Int[torch.Tensor, " batch"] | None = None,
+    ) -> Float[torch.Tensor, "batch places hidden_size"]:
+        """Return the residual stream after this layer: of all tokens, or of one of each row, to which `attend` cuts."""
         parts: Parts = self._modules
-        hidden = parts["attention"](hidden, by, attend).add_(hidden)
+        mixed = parts["attention"](hidden, by, attend)
+        hidden = mixed.add_(hidden if asked is None else token_of_each_row(hidden, asked))
         feed_forward = parts["feed_forward"]
         added: torch.Tensor = feed_forward(hidden) if run is None else run(feed_forward, hidden)
         return added.add_(hidden)

@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 from ...errors import OctoberError
 from ..cache import checked_new_lengths
 from ..decoder_config import DecoderConfig
+from ..transformer import token_of_each_row
 from .rolling_pass import Pass
 
 Buffer = Float[torch.Tensor, "rows kv_heads slots head_dim"]
@@ -97,8 +98,9 @@ class RollingBufferCache:
         positions: Int[torch.Tensor, "batch sequence"],
         sliding_window: int | None,
         scale: float,
-    ) -> Float[torch.Tensor, "batch heads sequence head_dim"]:
-        """Store and attend; see `Cache.attend`.
+        asked: Int[torch.Tensor, " batch"] | None = None,
+    ) -> Float[torch.Tensor, "batch heads queries head_dim"]:
+        """Store and attend; see `RowCache.attend`.
 
         Raises:
             OctoberError: A gradient is wanted: none goes through what was stored. Or the decoder has another window
@@ -114,7 +116,9 @@ class RollingBufferCache:
         keys, values, rows = self.keys[layer], self.values[layer], query.shape[0]
         if rows < len(self.lengths):
             keys, values = keys[:rows], values[:rows]
-        read = self._pass.read(sliding_window, keys.shape[2])
+        if asked is not None:
+            query = token_of_each_row(query, asked)
+        read = self._pass.read(sliding_window, keys.shape[2], last=asked is not None)
         return read.attend(query, (key, value), (keys, values), scale)
 
     def reserve(self, capacity: int) -> None:

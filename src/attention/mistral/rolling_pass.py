@@ -3,7 +3,8 @@
 A query at position p sees the keys at positions p - W < j <= p. How they are read depends on what is there:
 
     nothing before          attend to the new tokens alone, then write them
-    one token a row         write it first: the slots then hold just the W keys that it sees, in whatever order
+    one token a row,        write first: the slots then hold just the W keys that it sees, in whatever order
+      or each row's last
     nothing falls out yet   write first: slots are positions, so that keys are read where they lie
     a chunk that rolls      attend to [buffer before, chunk], then write: the chunk would overwrite what its first
                             queries still see. Figure 3's three zones:
@@ -50,13 +51,20 @@ class Pass:
         self.positions = torch.tensor(self.starts, device=device)[:, None]
         if num_tokens > 1:
             self.positions = self.positions + torch.arange(num_tokens, device=device)
-        self._reads: dict[int | None, Read] = {}
+        self._reads: dict[tuple[int | None, bool], Read] = {}
 
-    def read(self, window: int | None, num_slots: int) -> "Read":
-        """Return how layers of one window, whose buffers have so many slots, read and write; made once for all."""
-        if window not in self._reads:
-            self._reads[window] = self._kind(num_slots)(self, window, num_slots)
-        return self._reads[window]
+    def read(self, window: int | None, num_slots: int, *, last: bool = False) -> "Read":
+        """Return how layers of one window, whose buffers have so many slots, read and write; made once for all.
+
+        Args:
+            window: W.
+            num_slots: Of the buffers.
+            last: Whether only each row's last new token attends.
+        """
+        if (window, last) not in self._reads:
+            kind = _OneToken if last else self._kind(num_slots)
+            self._reads[window, last] = kind(self, window, num_slots)
+        return self._reads[window, last]
 
     def _kind(self, num_slots: int) -> type["Read"]:
         if self.num_tokens == 1:
@@ -96,7 +104,7 @@ class Read(ABC):
 
 
 class _OneToken(Read):
-    """A decode step: keys lie in slots in any order, for they were rotated before they were stored."""
+    """A row's last token: keys lie in slots in any order, for they were rotated before they were stored."""
 
     def __init__(self, current: Pass, window: int | None, num_slots: int) -> None:
         super().__init__(current, window, num_slots)

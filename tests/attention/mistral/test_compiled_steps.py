@@ -10,7 +10,14 @@ from tiny_decoders import hugging_face_model
 from tiny_mistral import mistral
 
 from october.attention import DenseCache, decoder_from
-from october.attention.mistral import MistralModel, RollingBufferCache, compile_steps_, pack_, quantize_
+from october.attention.mistral import (
+    MistralModel,
+    RollingBufferCache,
+    compile_steps_,
+    pack_,
+    quantize_,
+    rolling_pass,
+)
 from october.errors import OctoberError
 
 pytestmark = [
@@ -98,7 +105,8 @@ def test_other_passes_go_through_the_layers(decoders):
 
 @torch.inference_mode()
 def test_bfloat16_is_as_near_to_float32_as_layer_by_layer(monkeypatch):
-    monkeypatch.setattr("october.attention.mistral.rolling_pass._MANY_KEYS", 0)  # by products, as compiled
+    for name, value in (("_MANY_KEYS", 0), ("cpu_multiplies_bfloat16", lambda: True)):  # by products, as compiled
+        monkeypatch.setattr(rolling_pass, name, value)
     exact = decoder_from(hugging_face_model("mistral_gqa2"))
     narrow = pack_(copy.deepcopy(exact).bfloat16())
     runs = [(exact, torch.float32), (narrow, torch.bfloat16), (compile_steps_(copy.copy(narrow)), torch.bfloat16)]
