@@ -152,17 +152,7 @@ class Transformer(nn.Module):
             positions = torch.arange(token_ids.shape[1], device=token_ids.device)[None]
         if self.step is not None and self.step.takes(token_ids, cache, new_lengths):
             return self.step(token_ids, positions, cache)
-        hidden = self._embed(token_ids)
-        rotations = self._rotations(positions, hidden.dtype)
-        for index, layer in enumerate(self.layers):
-            attend = self._attend(index, positions, segment_ids, cache)
-            arguments = (hidden, rotations[index], attend, self.feed_forward)
-            if self.checkpoint and torch.is_grad_enabled():
-                hidden = recomputed(layer, *arguments, use_reentrant=False)
-            else:
-                hidden = layer(*arguments)
-        normed: torch.Tensor = self.norm(hidden)
-        return normed
+        return self._through_layers(token_ids, positions, segment_ids, cache)
 
     def last_states(
         self, token_ids: Int[torch.Tensor, "batch sequence"], cache: "RowCache", new_lengths: Sequence[int]
@@ -185,16 +175,8 @@ class Transformer(nn.Module):
         _check_arguments(token_ids, None, cache, new_lengths)
         shape = (token_ids.shape[0], token_ids.shape[1])
         positions = cache.begin(shape, positions=None, new_lengths=new_lengths)
-        hidden = self._embed(token_ids)
-        rotations = self._rotations(positions, hidden.dtype)
-        *lower, highest = self.layers
-        for index, layer in enumerate(lower):
-            hidden = layer(hidden, rotations[index], self._attend(index, positions, None, cache), self.feed_forward)
         last = torch.tensor([max(count, 1) - 1 for count in new_lengths], device=token_ids.device)
-        window, scale = self.config.sliding_windows[-1], self.config.scale
-        attend = partial(cache.attend, len(lower), positions=positions, sliding_window=window, scale=scale, asked=last)
-        normed: torch.Tensor = self.norm(highest(hidden, rotations[-1], attend, self.feed_forward, last))
-        return normed[:, 0]
+        return self._through_layers(token_ids, positions, None, cache, last)[:, 0]
 
     def logits(self, hidden: Float[torch.Tensor, "*places hidden_size"]) -> Float[torch.Tensor, "*places vocab_size"]:
         """Return the logits of the next token for some of the hidden states that `forward` returned."""
@@ -213,6 +195,28 @@ class Transformer(nn.Module):
             depth = 2 * self.config.num_layers if writes else 1
             parameter.normal_(0.0, _INITIAL_STANDARD_DEVIATION * depth**-0.5, generator=generator)
 
+    def _through_layers(
+        self,
+        token_ids: torch.Tensor,
+        positions: torch.Tensor,
+        segment_ids: torch.Tensor | None,
+        cache: Cache | None,
+        asked: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Return the states after the final norm: of all tokens, or of the one asked for in each row."""
+        hidden = self._embed(token_ids)
+        rotations = self._rotations(positions, hidden.dtype)
+        for index, layer in enumerate(self.layers):
+            only = asked if index == len(self.layers) - 1 else None
+            attend = self._attend(index, positions, segment_ids, cache, only)
+            arguments = (hidden, rotations[index], attend, self.feed_forward, only)
+            if self.checkpoint and torch.is_grad_enabled():
+                hidden = recomputed(layer, *arguments, use_reentrant=False)
+            else:
+                hidden = layer(*arguments)
+        normed: torch.Tensor = self.norm(hidden)
+        return normed
+
     def _embed(self, token_ids: torch.Tensor) -> torch.Tensor:
         embedded: torch.Tensor = self.embedding(token_ids)
         if self.config.embedding_scale == 1:
@@ -226,12 +230,18 @@ class Transformer(nn.Module):
         return [made[kind] for kind in kinds]
 
     def _attend(
-        self, layer: int, positions: torch.Tensor, segment_ids: torch.Tensor | None, cache: Cache | None
+        self,
+        layer: int,
+        positions: torch.Tensor,
+        segment_ids: torch.Tensor | None,
+        cache: Cache | None,
+        asked: torch.Tensor | None,
     ) -> Attend:
         window, scale = self.config.sliding_windows[layer], self.config.scale
-        if cache is not None:
-            return partial(cache.attend, layer, positions=positions, sliding_window=window, scale=scale)
-        return partial(self.attention, sliding_window=window, segment_ids=segment_ids, scale=scale)
+        if cache is None:
+            return partial(self.attention, sliding_window=window, segment_ids=segment_ids, scale=scale)
+        only: dict[str, Any] = {} if asked is None else {"asked": asked}  # which a `RowCache` alone takes
+        return partial(cache.attend, layer, positions=positions, sliding_window=window, scale=scale, **only)
 
 
 class DecoderLayer(nn.Module):
