@@ -8,6 +8,7 @@ Rows that take part in a forward pass are the first ones; `swap_rows` brings the
 """
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Protocol, Self
 
 import torch
@@ -248,8 +249,8 @@ class _Pass:
         stored = max(start + count for start, count in zip(starts, new, strict=True))
         self.nothing_before = max(starts) == 0
         self.queries = PlacedQueries(starts, num_tokens, stored, device)
-        last = [max(start + count - 1, 0) for start, count in zip(starts, new, strict=True)]
-        self.last_queries = PlacedQueries(last, 1, stored, device)
+        self._stored, self._device = stored, device
+        self._last = [max(start + count - 1, 0) for start, count in zip(starts, new, strict=True)]
         places = torch.arange(num_tokens)
         self.positions = torch.tensor(starts)[:, None] + places
         self._start = starts[0] if len(set(starts)) == 1 and min(new) == num_tokens else None
@@ -257,6 +258,11 @@ class _Pass:
         self._places = self.positions[self._rows, self._tokens].to(device)
         self._rows, self._tokens = self._rows.to(device), self._tokens.to(device)
         self.positions = self.positions.to(device)
+
+    @cached_property
+    def last_queries(self) -> PlacedQueries:
+        """Each row's last new token, made where it is asked for: not in a decode step."""
+        return PlacedQueries(self._last, 1, self._stored, self._device)
 
     def write(
         self,
